@@ -1,0 +1,27 @@
+//! Readings, quantities and units, identities, frames: the words that every Magpie program shares, and the wire format.
+//!
+//! Plain data. Nothing here opens a file or a socket, asks a clock, or waits: time and randomness come in as arguments.
+//! `docs/wire.md` specifies the bytes.
+
+mod author;
+mod code;
+mod frame;
+mod identity;
+mod kind;
+mod path;
+mod plain;
+mod text;
+mod time;
+
+pub use author::{Author, Stamp};
+pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason};
+pub use frame::{Epoch, Frame, FrameError, FrameId, MAX_FRAME_BYTES, SIGNATURE_BYTES};
+pub use identity::{BootId, NodeId, NodeIdError, NodeKey};
+pub use kind::{
+    Announcement, ClockFix, Event, MAX_ADDRESSES, MAX_CERTIFICATE_BYTES, MAX_READINGS, MAX_SENSORS, Payload, Position,
+    Previous, Reading, Readings, Sensor,
+};
+pub use path::{Label, LabelError, Place, Selector, SelectorError};
+pub use plain::PlainLine;
+pub use text::{Text, TextError};
+pub use time::rfc3339;
