@@ -1,6 +1,6 @@
 //! The one who numbers and signs a node's frames.
 
-use crate::{BootId, ClockState, Epoch, Frame, FrameError, NodeId, NodeKey, Payload};
+use crate::{BootId, ClockState, Epoch, Frame, FrameError, Kind, NodeId, NodeKey, Payload};
 
 /// When a frame is made, as far as the node knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +31,19 @@ impl Author {
 
     /// Signs the next frame. On an error no number is used up.
     pub fn sign(&mut self, stamp: Stamp, payload: &Payload) -> Result<Frame, FrameError> {
+        let kind = payload.kind();
+        let refused = |problem: String| FrameError::Encode { kind, problem };
+        let bytes = payload.encode().map_err(|error| refused(error.to_string()))?;
+        // What cannot be read back must not be signed.
+        Payload::decode(kind, &bytes).map_err(|problem| refused(problem.to_owned()))?;
+        self.sign_unchecked(stamp, kind, &bytes)
+    }
+
+    /// Signs any bytes as a payload: for tests that play a broken or hostile node.
+    #[doc(hidden)]
+    pub fn sign_unchecked(&mut self, stamp: Stamp, kind: Kind, payload: &[u8]) -> Result<Frame, FrameError> {
         let seq = self.last_seq + 1;
-        let frame = Frame::sign(&self.key, self.epoch, seq, self.boot, stamp, payload)?;
+        let frame = Frame::sign(&self.key, (self.epoch, seq, self.boot), stamp, kind, payload)?;
         self.last_seq = seq;
         Ok(frame)
     }

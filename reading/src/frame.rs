@@ -117,34 +117,28 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// Signs a new frame.
+    /// Signs a payload whose encoding is known to be right, or meant to be wrong.
     pub(crate) fn sign(
         key: &NodeKey,
-        epoch: Epoch,
-        seq: u64,
-        boot: BootId,
+        (epoch, seq, boot): (Epoch, u64, BootId),
         stamp: Stamp,
-        payload: &Payload,
+        kind: Kind,
+        payload: &[u8],
     ) -> Result<Self, FrameError> {
-        let kind = payload.kind();
-        let refused = |problem: String| FrameError::Encode { kind, problem };
-        let payload_bytes = payload.encode().map_err(|error| refused(error.to_string()))?;
-        // What cannot be read back must not be signed.
-        Payload::decode(kind, &payload_bytes).map_err(|problem| refused(problem.to_owned()))?;
         let Stamp { uptime_ms, time_us, clock } = stamp;
-        let envelope =
-            Envelope { node: key.id(), epoch, seq, boot, uptime_ms, time_us, clock, kind, payload: &payload_bytes };
+        let envelope = Envelope { node: key.id(), epoch, seq, boot, uptime_ms, time_us, clock, kind, payload };
         let mut message = DOMAIN.to_vec();
         message.push(VERSION);
-        message.extend(postcard::to_stdvec(&envelope).map_err(|error| refused(error.to_string()))?);
-        let signature = key.sign(&message);
+        message.extend(
+            postcard::to_stdvec(&envelope).map_err(|error| FrameError::Encode { kind, problem: error.to_string() })?,
+        );
         let unsigned = &message[DOMAIN.len()..];
         let length = unsigned.len() + SIGNATURE_BYTES;
         if length > MAX_FRAME_BYTES {
             return Err(FrameError::TooLarge(length));
         }
-        let bytes: Arc<[u8]> = [unsigned, &signature].concat().into();
-        let payload = unsigned.len() - payload_bytes.len()..unsigned.len();
+        let bytes: Arc<[u8]> = [unsigned, &key.sign(&message)].concat().into();
+        let payload = unsigned.len() - payload.len()..unsigned.len();
         Ok(Self { bytes, id: FrameId { node: envelope.node, epoch, seq }, boot, stamp, kind, payload })
     }
 

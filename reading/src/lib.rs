@@ -22,6 +22,6 @@ pub use kind::{
     Previous, Reading, Readings, Sensor,
 };
 pub use path::{Label, LabelError, Place, Selector, SelectorError};
-pub use plain::PlainLine;
+pub use plain::{PlainLine, PlainMessage, shortest};
 pub use text::{Text, TextError};
 pub use time::rfc3339;

@@ -43,19 +43,30 @@ impl PlainLine {
         bytes.push(b'\n');
         bytes
     }
+}
 
-    /// Reads such a line back; a bare number, what the 2019 test bed published, gives its value alone.
-    pub fn parse(bytes: &[u8]) -> Option<Result<Self, f64>> {
+/// What a message on a plain topic says. Nobody signed it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PlainMessage {
+    /// One of our lines.
+    Line(PlainLine),
+    /// A bare number: what the 2019 test bed published.
+    Number(f64),
+}
+
+impl PlainMessage {
+    /// Reads a message; `None` where it is neither.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?.trim();
         match text.parse::<f64>() {
-            Ok(value) => value.is_finite().then_some(Err(value)),
-            Err(_) => serde_json::from_str(text).ok().map(Ok),
+            Ok(value) => value.is_finite().then_some(Self::Number(value)),
+            Err(_) => serde_json::from_str(text).ok().map(Self::Line),
         }
     }
 }
 
 /// The f64 whose shortest decimal is the shortest decimal of the f32: 21.4, not 21.399999618530273.
-fn shortest(value: f32) -> f64 {
+pub fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
@@ -74,14 +85,14 @@ mod tests {
             std::str::from_utf8(&bytes).unwrap(),
             "{\"node\":\"roof-3\",\"city\":\"seoul\",\"area\":\"seongbuk\",\"quantity\":\"temperature\",\"value\":21.4,\"unit\":\"Cel\",\"time\":\"2025-11-24T16:00:00.123Z\"}\n"
         );
-        assert_eq!(PlainLine::parse(&bytes), Some(Ok(line)));
+        assert_eq!(PlainMessage::parse(&bytes), Some(PlainMessage::Line(line)));
     }
 
     #[test]
     fn a_bare_number_is_a_value_and_rubbish_is_nothing() {
-        assert_eq!(PlainLine::parse(b"23.5\n"), Some(Err(23.5)));
-        assert_eq!(PlainLine::parse(b"NaN"), None);
-        assert_eq!(PlainLine::parse(b"hello"), None);
-        assert_eq!(PlainLine::parse(&[0xff, 0xfe]), None);
+        assert_eq!(PlainMessage::parse(b"23.5\n"), Some(PlainMessage::Number(23.5)));
+        assert_eq!(PlainMessage::parse(b"NaN"), None);
+        assert_eq!(PlainMessage::parse(b"hello"), None);
+        assert_eq!(PlainMessage::parse(&[0xff, 0xfe]), None);
     }
 }
