@@ -1,0 +1,169 @@
+//! Register-level simulators of I2C sensors, and a virtual bus that drivers read them over.
+//!
+//! Written from the datasheets and independently of the drivers in this crate, so that a misreading in one does not hide
+//! the same misreading in the other. Three users: unit tests with a virtual clock, `magpie node --simulate` in real time,
+//! and the virtual Pi, where an emulator drives a [`Chip`] byte by byte beneath the kernel's own I2C driver.
+//!
+//! Modelled, because drivers go wrong there: the address phase and repeated starts, NACK while busy, conversion times
+//! (the datasheets' maxima), what registers hold after a reset and before the first conversion, checksums, configuration
+//! that is lost with the power, measurements that go on across the host's restart, clamped codes, and [`Fault`]s to order.
+//!
+//! Not modelled: clock stretching (none of these chips does it on these commands), the I2C general call, electrical
+//! trouble below the byte, noise and drift of the chip itself (what varies is the [`World`] around it).
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use reading::Quantity;
+
+mod ambient;
+mod bme280;
+mod bus;
+mod clock;
+mod power;
+mod world;
+
+pub use bus::{SimBus, SimError};
+pub use clock::{Clock, SimDelay};
+pub use world::{World, world};
+
+/// Which way the bytes after an address go, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Host to chip.
+    Write,
+    /// Chip to host.
+    Read,
+}
+
+/// One simulated chip, at byte level.
+///
+/// `now` is the time since the bus got its power, on a clock that never goes back. A chip that was just made got its
+/// power at zero; one that loses it (see [`Fault`]) has it back at the first address phase after that.
+pub trait Chip: Send {
+    /// The model's name, one of [`MODELS`].
+    fn model(&self) -> &'static str;
+    /// The 7-bit address that the chip has from the factory. A bus may place it elsewhere.
+    fn address(&self) -> u8;
+    /// The address phase, of a first or a repeated start. `false` is a NACK.
+    fn start(&mut self, direction: Direction, now: Duration) -> bool;
+    /// One byte from the host. `false` is a NACK.
+    fn write(&mut self, byte: u8, now: Duration) -> bool;
+    /// One byte to the host; 0xFF, an idle bus, where the chip has nothing more to say.
+    fn read(&mut self, now: Duration) -> u8;
+    /// The stop condition.
+    fn stop(&mut self, now: Duration);
+    /// What the chip measures.
+    fn quantities(&self) -> &'static [Quantity];
+    /// Makes the world around the chip be `value`, in the quantity's unit. Returns `false`, changing nothing, where the
+    /// chip does not measure the quantity or the value is not finite. A value outside the chip's range is kept; what the
+    /// chip makes of it is clamped as its codes are.
+    fn set(&mut self, quantity: Quantity, value: f64) -> bool;
+    /// What the world around the chip is, in the quantity's unit, whatever the chip says of it.
+    fn get(&self, quantity: Quantity) -> Option<f64>;
+    /// Replaces the chip's fault; `None` heals it. A fault that a chip cannot have (see [`Fault`]) changes nothing.
+    fn fault(&mut self, fault: Option<Fault>);
+}
+
+/// What can go wrong with a chip. It stays until it is replaced or healed, except [`Fault::PowerLoss`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// Nothing answers at the address. The chip has no power meanwhile: healed, it starts as from power-on.
+    Unplugged,
+    /// The chip acknowledges its address as far as it does when busy, and never finishes anything. The PMSA003I, which
+    /// knows no such state, NACKs.
+    Busy,
+    /// Every checksum that is sent is wrong. The BME280 sends none.
+    Checksum,
+    /// What was measured last (at once after power-on: what the world was when the fault began) is measured for ever.
+    Stuck,
+    /// Another chip sits at the address: a BMP280 for the BME280, a chip that knows none of the commands for the Sensirion
+    /// chips, a frame with foreign start bytes for the PMSA003I.
+    WrongId,
+    /// The chip hangs in reset but answers: registers hold their reset contents, and nothing that is written stays.
+    /// Healed, it starts as from power-on, so configuration is lost either way.
+    ResetContents,
+    /// The chip stops sending in the middle of an answer; the host reads an idle bus, 0xFF, from there on.
+    Truncated,
+    /// The chip reports itself broken: the PMSA003I's error code, the SCD41's self test. The others cannot say so.
+    Broken,
+    /// The power was away for a moment. Not a state: configuration and running measurements are gone, any other fault is
+    /// healed, and the chip starts as from power-on.
+    PowerLoss,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: &'static [Self] = &[
+        Self::Unplugged,
+        Self::Busy,
+        Self::Checksum,
+        Self::Stuck,
+        Self::WrongId,
+        Self::ResetContents,
+        Self::Truncated,
+        Self::Broken,
+        Self::PowerLoss,
+    ];
+
+    /// The fault's name, in snake_case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unplugged => "unplugged",
+            Self::Busy => "busy",
+            Self::Checksum => "checksum",
+            Self::Stuck => "stuck",
+            Self::WrongId => "wrong_id",
+            Self::ResetContents => "reset_contents",
+            Self::Truncated => "truncated",
+            Self::Broken => "broken",
+            Self::PowerLoss => "power_loss",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that no fault has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{}\" is no fault; use one of {}", .0.escape_default(), Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", "))]
+pub struct UnknownFault(String);
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let found = Self::ALL.iter().find(|fault| fault.name() == text);
+        found.copied().ok_or_else(|| UnknownFault(text.chars().take(32).collect()))
+    }
+}
+
+/// The models that [`chip`] makes.
+pub const MODELS: &[&str] = &["BME280", "SHT40", "PMSA003I", "SCD41"];
+
+/// A chip fresh from power-on, in a room at 20 Cel, 50 %RH, 101325 Pa, with clean air.
+pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
+    match model {
+        "BME280" => Some(Box::new(bme280::Bme280::new())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_known_by_its_name() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.to_string().parse(), Ok(*fault));
+        }
+        let error = "melted".parse::<Fault>().unwrap_err().to_string();
+        assert!(error.contains("\"melted\" is no fault; use one of unplugged, busy"), "{error}");
+    }
+}
