@@ -1,0 +1,254 @@
+//! A bus and the thread that owns it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::board::DeviceBus;
+use crate::chips::{Chips, Connect, Sample};
+use crate::error::{BusError, Busy};
+use crate::model::{ChipAt, Model, UnknownModel};
+use crate::scan::ScanReport;
+use crate::sim::{self, Clock, SimBus, World};
+
+/// Commands that can wait. Every chip of a full bus sampled at one tick is about ten; a queue three times as long means that
+/// the bus does not keep up, and then the caller must know at once.
+const QUEUE: usize = 32;
+
+/// The longest that a scan takes when the kernel keeps its own time limits: each address may cost a held bus's second.
+const SCAN_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Where a bus comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BusSource {
+    /// A device of the kernel, e.g. `/dev/i2c-1`.
+    Device(PathBuf),
+    /// Simulated chips in real time, in the world that the seed stands for.
+    Simulated {
+        /// Chooses place and weather.
+        seed: u64,
+        /// The chips' names; a second one of a model gets its second address.
+        models: Vec<String>,
+    },
+}
+
+/// A handle to the thread that owns a bus. Clones are handles to the same bus.
+///
+/// Commands are executed one after the other, in the order in which they came; the reply is called on the bus's thread and
+/// must not block. Each accepted command is answered exactly once, unless the bus is closed first or hangs: then the reply
+/// is dropped uncalled.
+///
+/// # When the bus hangs
+/// A transfer that the kernel does not end cannot be cancelled: the thread stays in it. The kernel's I2C drivers limit a
+/// transfer by themselves (i2c-bcm2835: 1 s), so a held bus normally gives an error and the thread goes on; a kernel or a
+/// converter that fails to do so leaves it hanging. Then [`stuck_for`](Self::stuck_for) says for how long, other buses are
+/// not touched, 32 more commands are accepted and wait, and all after that are refused with [`Busy`]. When the transfer
+/// returns after all, everything goes on by itself, the waiting commands first. If it never does, [`close`](Self::close)
+/// gives up after its time and leaves the thread behind; a bus that was opened anew gets a new one.
+///
+/// When the last handle is dropped the bus is closed, without waiting.
+#[derive(Clone)]
+pub struct Bus(Arc<Handle>);
+
+struct Handle {
+    name: String,
+    simulated: bool,
+    commands: SyncSender<Command>,
+    watch: Arc<Watch>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Command {
+    Scan(Box<dyn FnOnce(Result<ScanReport, BusError>) + Send>),
+    Sample(ChipAt, Box<dyn FnOnce(Sample) + Send>),
+    /// Wakes the thread; that it shall end is in [`State::closing`], which also works when the queue is full.
+    Close,
+}
+
+/// What the thread shows of itself while it is busy or hangs.
+#[derive(Default)]
+struct Watch {
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the command that runs must be done.
+    deadline: Option<Instant>,
+    closing: bool,
+    ended: bool,
+}
+
+impl Bus {
+    /// Opens a bus and starts its thread, `bus-<name>`. No chip is touched yet.
+    pub fn open(source: BusSource) -> Result<Self, BusError> {
+        match source {
+            BusSource::Device(path) => {
+                let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+                Self::start(name, false, DeviceBus::open(&path)?)
+            }
+            BusSource::Simulated { seed, models } => Self::over(simulated(seed, &models)?),
+        }
+    }
+
+    /// The same over a simulated bus of the caller's, who can set values and faults on it.
+    pub fn over(bus: SimBus) -> Result<Self, BusError> {
+        Self::start("sim-1".to_owned(), true, bus)
+    }
+
+    fn start<C: Connect + Send + 'static>(name: String, simulated: bool, connect: C) -> Result<Self, BusError> {
+        let (commands, queue) = mpsc::sync_channel(QUEUE);
+        let watch = Arc::new(Watch::default());
+        let owner = Owner { name: name.clone(), queue, watch: Arc::clone(&watch) };
+        let thread = thread::Builder::new()
+            .name(format!("bus-{name}"))
+            .spawn(move || owner.run(Chips::new(connect)))
+            .map_err(|source| BusError::Thread { bus: name.clone(), source })?;
+        Ok(Self(Arc::new(Handle { name, simulated, commands, watch, thread: Mutex::new(Some(thread)) })))
+    }
+
+    /// The bus's name: `i2c-1`, `sim-1`.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether its chips are software.
+    pub fn is_simulated(&self) -> bool {
+        self.0.simulated
+    }
+
+    /// Asks the known addresses who is there, without disturbing anybody.
+    pub fn scan(&self, reply: impl FnOnce(Result<ScanReport, BusError>) + Send + 'static) -> Result<(), Busy> {
+        self.command(Command::Scan(Box::new(reply)))
+    }
+
+    /// Measures. The chip is started before its first sample and after an error. One chip keeps the bus for no longer than
+    /// its [`Model::deadline`], whether it works or not.
+    pub fn sample(&self, chip: ChipAt, reply: impl FnOnce(Sample) + Send + 'static) -> Result<(), Busy> {
+        self.command(Command::Sample(chip, Box::new(reply)))
+    }
+
+    fn command(&self, command: Command) -> Result<(), Busy> {
+        if self.0.watch.lock().closing {
+            return Err(Busy);
+        }
+        self.0.commands.try_send(command).map_err(|_| Busy)
+    }
+
+    /// By how much the command that runs is beyond its deadline.
+    pub fn stuck_for(&self) -> Option<Duration> {
+        let deadline = self.0.watch.lock().deadline?;
+        Instant::now().checked_duration_since(deadline).filter(|late| !late.is_zero())
+    }
+
+    /// Ends the thread after the command that runs; those that wait are dropped. The chips are left idle. Returns whether
+    /// the thread ended within `wait`; one that hangs is left behind.
+    pub fn close(&self, wait: Duration) -> bool {
+        self.0.close();
+        let watch = &self.0.watch;
+        let state = watch.lock();
+        let (state, _) =
+            watch.ended.wait_timeout_while(state, wait, |state| !state.ended).unwrap_or_else(PoisonError::into_inner);
+        let ended = state.ended;
+        drop(state);
+        if ended && let Some(thread) = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The thread has announced its end, so this does not wait; a panic in it has been reported by its hook.
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bus").field(&self.0.name).finish()
+    }
+}
+
+impl Handle {
+    fn close(&self) {
+        self.watch.lock().closing = true;
+        let _ = self.commands.try_send(Command::Close);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Watch {
+    /// The state is whole at every moment, so a holder's panic leaves nothing to fear.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the thread is made of.
+struct Owner {
+    name: String,
+    queue: Receiver<Command>,
+    watch: Arc<Watch>,
+}
+
+impl Owner {
+    fn run<C: Connect>(self, mut chips: Chips<C>) {
+        while let Ok(command) = self.queue.recv() {
+            if self.watch.lock().closing {
+                break;
+            }
+            match command {
+                Command::Scan(reply) => {
+                    let report = self.timed(SCAN_DEADLINE, || chips.scan());
+                    reply(report.map_err(|failure| BusError::Held { bus: self.name.clone(), detail: failure.detail }));
+                }
+                Command::Sample(chip, reply) => reply(self.timed(chip.model.deadline(), || chips.sample(chip))),
+                Command::Close => {}
+            }
+        }
+        let deadline = Model::ALL.iter().map(|model| model.deadline()).sum();
+        self.timed(deadline, || chips.stop());
+    }
+
+    fn timed<T>(&self, deadline: Duration, work: impl FnOnce() -> T) -> T {
+        self.watch.lock().deadline = Instant::now().checked_add(deadline);
+        let done = work();
+        self.watch.lock().deadline = None;
+        done
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let mut state = self.watch.lock();
+        state.deadline = None;
+        state.ended = true;
+        self.watch.ended.notify_all();
+    }
+}
+
+/// A simulated bus that starts now, with these chips on it.
+fn simulated(seed: u64, models: &[String]) -> Result<SimBus, BusError> {
+    let bus = SimBus::in_world(Clock::real_time(), World::from_now(seed));
+    let mut placed: Vec<Model> = Vec::new();
+    for name in models {
+        let model: Model = name.parse()?;
+        let nth = placed.iter().filter(|&&other| other == model).count();
+        placed.push(model);
+        let member = match model {
+            Model::Bme280 => "BME280",
+            Model::Sht4x => "SHT40",
+            Model::Pmsa003i => "PMSA003I",
+            Model::Scd4x => "SCD41",
+        };
+        let chip = sim::chip(member).ok_or_else(|| UnknownModel(name.clone()))?;
+        let address = model.addresses().get(nth).ok_or_else(|| UnknownModel(format!("{name} number {}", nth + 1)))?;
+        bus.attach_at(*address, chip);
+    }
+    Ok(bus)
+}
