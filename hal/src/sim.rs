@@ -21,7 +21,11 @@ mod ambient;
 mod bme280;
 mod bus;
 mod clock;
+mod pmsa003i;
 mod power;
+mod scd4x;
+mod sensirion;
+mod sht4x;
 mod world;
 
 pub use bus::{SimBus, SimError};
@@ -71,15 +75,15 @@ pub trait Chip: Send {
 pub enum Fault {
     /// Nothing answers at the address. The chip has no power meanwhile: healed, it starts as from power-on.
     Unplugged,
-    /// The chip acknowledges its address as far as it does when busy, and never finishes anything. The PMSA003I, which
-    /// knows no such state, NACKs.
+    /// A measurement never ends: the BME280 says that it measures, the SHT40 NACKs everything after the next command, the
+    /// SCD41 never has data ready. The PMSA003I, which has no busy state, NACKs its address.
     Busy,
     /// Every checksum that is sent is wrong. The BME280 sends none.
     Checksum,
-    /// What was measured last (at once after power-on: what the world was when the fault began) is measured for ever.
+    /// The chip goes on measuring what it measured when the fault began, whatever the world does.
     Stuck,
-    /// Another chip sits at the address: a BMP280 for the BME280, a chip that knows none of the commands for the Sensirion
-    /// chips, a frame with foreign start bytes for the PMSA003I.
+    /// Another chip sits at the address: a BMP280 for the BME280, an SHT3x for the SHT40, a chip that knows none of the
+    /// commands for the SCD41, a module with other start bytes for the PMSA003I.
     WrongId,
     /// The chip hangs in reset but answers: registers hold their reset contents, and nothing that is written stays.
     /// Healed, it starts as from power-on, so configuration is lost either way.
@@ -150,6 +154,9 @@ pub const MODELS: &[&str] = &["BME280", "SHT40", "PMSA003I", "SCD41"];
 pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
     match model {
         "BME280" => Some(Box::new(bme280::Bme280::new())),
+        "SHT40" => Some(Box::new(sht4x::Sht4x::new())),
+        "PMSA003I" => Some(Box::new(pmsa003i::Pmsa003i::new())),
+        "SCD41" => Some(Box::new(scd4x::Scd4x::new())),
         _ => None,
     }
 }

@@ -14,7 +14,10 @@ pub struct Clock(Arc<Source>);
 enum Source {
     /// Nanoseconds.
     Virtual(AtomicU64),
-    Real(Instant),
+    Real {
+        made: Instant,
+        powered_before: Duration,
+    },
 }
 
 impl Clock {
@@ -23,16 +26,21 @@ impl Clock {
         Self(Arc::new(Source::Virtual(AtomicU64::new(0))))
     }
 
-    /// A clock that starts at zero now and runs by itself.
+    /// A clock that runs by itself, of chips that got their power with the machine, a minute before the program began.
     pub fn real_time() -> Self {
-        Self(Arc::new(Source::Real(Instant::now())))
+        Self::real_time_after(Duration::from_secs(60))
     }
 
-    /// The time since the clock was made.
+    /// A clock that runs by itself, of chips that got their power so long ago.
+    pub fn real_time_after(powered_before: Duration) -> Self {
+        Self(Arc::new(Source::Real { made: Instant::now(), powered_before }))
+    }
+
+    /// The time since the chips got their power.
     pub fn now(&self) -> Duration {
         match &*self.0 {
             Source::Virtual(nanoseconds) => Duration::from_nanos(nanoseconds.load(Ordering::SeqCst)),
-            Source::Real(start) => start.elapsed(),
+            Source::Real { made, powered_before } => powered_before.saturating_add(made.elapsed()),
         }
     }
 
@@ -60,7 +68,7 @@ impl DelayNs for SimDelay {
         let time = Duration::from_nanos(nanoseconds.into());
         match &*self.0.0 {
             Source::Virtual(_) => self.0.advance(time),
-            Source::Real(_) => std::thread::sleep(time),
+            Source::Real { .. } => std::thread::sleep(time),
         }
     }
 }
@@ -86,5 +94,6 @@ mod tests {
         let before = clock.now();
         clock.delay().delay_ms(2);
         assert!(clock.now() >= before + Duration::from_millis(2));
+        assert!(Clock::real_time_after(Duration::from_secs(60)).now() >= Duration::from_secs(60));
     }
 }
