@@ -12,6 +12,8 @@ use super::power::{Health, Power};
 use super::{Chip, Direction, Fault};
 
 mod calibration;
+#[cfg(test)]
+mod tests;
 
 const QUANTITIES: [Quantity; 3] = [Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE];
 
