@@ -1,0 +1,178 @@
+//! Opening the file: telling a store from everything else, creating it in one step, and setting SQLite up for a memory card.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::StoreError;
+
+/// "Mgpi", in the header of every store (SQLite's `application_id`).
+pub(crate) const APPLICATION_ID: u32 = 0x4d67_7069;
+/// The layout of the tables (SQLite's `user_version`).
+const LAYOUT: i64 = 1;
+/// Bytes of a page: the unit in which an append is written. See the measurements in [`crate::store`].
+pub(crate) const PAGE_BYTES: u64 = 512;
+/// The write-ahead log is carried over into the file when it has this many pages: about 270 KB, which is also what opening after a
+/// crash reads at most, give or take one transaction.
+const WAL_PAGES: u32 = 512;
+/// SQLite's own memory for pages.
+const CACHE_KIB: u32 = 512;
+/// A predecessor that is just ending gets this long to let go of the file.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Files up to this size are read through when they are opened, a fraction of a second from a card. Of larger ones the outline is
+/// checked; damage inside is found, and said, when a frame is read.
+const CHECK_BYTES: u64 = 8 * 1024 * 1024;
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+const HEADER_BYTES: usize = 100;
+
+/// One row a frame, in tables whose key is an integer: appending fills the last leaf of one B-tree, and splits it cheaply.
+/// Announcements are few, and retention treats them differently: they have their own table.
+/// `arrived` counts transactions: it orders the frames of different runs for retention, where no clock can be trusted.
+/// `gone_to` is the highest seq that retention took. `counted` is how many rows `frame` has of the run up to seq `counted_to`.
+const TABLES: &str = "
+    CREATE TABLE run (
+        id INTEGER PRIMARY KEY,
+        node BLOB NOT NULL,
+        epoch BLOB NOT NULL,
+        boot BLOB NOT NULL,
+        gone_to INTEGER NOT NULL DEFAULT 0,
+        counted_to INTEGER NOT NULL DEFAULT 0,
+        counted INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (node, epoch)
+    );
+    CREATE TABLE frame (key INTEGER PRIMARY KEY, arrived INTEGER NOT NULL, bytes BLOB NOT NULL);
+    CREATE TABLE announcement (key INTEGER PRIMARY KEY, arrived INTEGER NOT NULL, bytes BLOB NOT NULL);
+";
+
+/// The name that SQLite gives to the write-ahead log of the file at `path`.
+pub(crate) fn wal_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+/// Opens or creates the store at `path`, which is this connection's alone from then on.
+pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let outline = look(path)?;
+    let failed = |action: &'static str| move |error: rusqlite::Error| StoreError::sqlite(path, action, &error);
+    let mut db = Connection::open(path).map_err(failed("open"))?;
+    set_up(&db).map_err(failed("open"))?;
+    let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed("open"))?;
+    if pages == 0 {
+        create(&mut db).map_err(failed("create"))?;
+    }
+    // Under an exclusive lock SQLite keeps the log's index in memory: no third file, and a second opener is refused.
+    db.pragma_update(None, "journal_mode", "WAL").map_err(failed("open"))?;
+    // Takes the lock now rather than at the first append.
+    db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(failed("open"))?;
+    if pages == 0 {
+        sync_folder(path)?;
+    } else if let Outline::Store { bytes, suspicious } = outline
+        && (suspicious || bytes <= CHECK_BYTES)
+    {
+        check(&db, path)?;
+    }
+    Ok(db)
+}
+
+enum Outline {
+    /// Nothing there, or nothing in it.
+    New,
+    /// A store. Suspicious when shorter than its header says, which a crash while the log was carried over can explain.
+    Store { bytes: u64, suspicious: bool },
+}
+
+/// What the file is, by its own bytes: SQLite would take over and change what belongs to others.
+fn look(path: &Path) -> Result<Outline, StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Outline::New),
+        Err(error) => return Err(StoreError::io(path, "open", &error)),
+    };
+    let failed = |error: std::io::Error| StoreError::io(path, "read", &error);
+    let foreign = |what: &str| Err(StoreError::Foreign { path: path.to_path_buf(), what: what.to_owned() });
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return foreign(if metadata.is_dir() { "a folder" } else { "no ordinary file" });
+    }
+    let bytes = metadata.len();
+    if bytes == 0 {
+        return Ok(Outline::New);
+    }
+    let mut header = Vec::with_capacity(HEADER_BYTES);
+    file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
+    if !header.starts_with(MAGIC) {
+        return foreign("no SQLite file");
+    }
+    // SQLite file format, section 1.3: big-endian numbers at fixed places.
+    let number =
+        |at: usize| header.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+    if header.len() < HEADER_BYTES {
+        return Err(torn(path, "its header is cut short"));
+    }
+    if number(68) != APPLICATION_ID {
+        return foreign("another program's SQLite file");
+    }
+    let version = i64::from(number(60));
+    if version > LAYOUT {
+        return Err(StoreError::Newer { path: path.to_path_buf(), version, known: LAYOUT });
+    }
+    let wanted = u64::from(number(28)) * PAGE_BYTES;
+    let suspicious = bytes < wanted;
+    let log_bytes = std::fs::metadata(wal_path(path)).map_or(0, |log| log.len());
+    if suspicious && log_bytes == 0 {
+        return Err(torn(path, &format!("{bytes} of {wanted} bytes are left")));
+    }
+    Ok(Outline::Store { bytes, suspicious })
+}
+
+fn set_up(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(LOCK_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    db.pragma_update(None, "page_size", PAGE_BYTES)?;
+    // The log is synced by `Store::sync`, and by SQLite before it is carried over.
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    // A large transaction's log is cut back to this afterwards.
+    db.pragma_update(None, "journal_size_limit", u64::from(WAL_PAGES) * (PAGE_BYTES + 24) + 32)?;
+    db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    // Deleted frames are no secret, and overwriting them with zeros would wear the card.
+    db.pragma_update(None, "secure_delete", "OFF")?;
+    db.pragma_update(None, "cell_size_check", "ON")?;
+    db.pragma_update(None, "trusted_schema", "OFF")
+}
+
+/// Everything that makes a file a store, in one transaction: after a crash there is a store, or an empty file.
+fn create(db: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = db.transaction()?;
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", LAYOUT)?;
+    transaction.execute_batch(TABLES)?;
+    transaction.commit()
+}
+
+/// Makes a new file's name survive a power cut.
+fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| StoreError::io(path, "sync folder", &error))
+}
+
+fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let found: String = db
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| StoreError::sqlite(path, "check", &error))?;
+    if found == "ok" { Ok(()) } else { Err(torn(path, found.trim().lines().last().unwrap_or("unknown"))) }
+}
+
+fn torn(path: &Path, problem: &str) -> StoreError {
+    StoreError::Torn { path: path.to_path_buf(), problem: problem.to_owned() }
+}

@@ -1,0 +1,276 @@
+//! Reading: ranges, epochs, times.
+
+use std::ops::RangeInclusive;
+
+use reading::{ClockState, Epoch, Frame, FrameId, NodeId};
+use rusqlite::{OptionalExtension, params};
+
+use crate::StoreError;
+use crate::store::{MAX_SEQ, Run, Store, count};
+
+/// Rows of a run in the order of their seq, from both tables. Both are read in the order of their keys: nothing is sorted.
+const ROWS: &str = "SELECT key, bytes FROM frame WHERE key BETWEEN ?1 AND ?2
+    UNION ALL SELECT key, bytes FROM announcement WHERE key BETWEEN ?1 AND ?2 ORDER BY key";
+const FIRST_ROW: &str = "SELECT MIN(a) FROM (SELECT MIN(key) AS a FROM frame WHERE key BETWEEN ?1 AND ?2
+    UNION ALL SELECT MIN(key) FROM announcement WHERE key BETWEEN ?1 AND ?2)";
+const LAST_ROW: &str = "SELECT MAX(a) FROM (SELECT MAX(key) AS a FROM frame WHERE key BETWEEN ?1 AND ?2
+    UNION ALL SELECT MAX(key) FROM announcement WHERE key BETWEEN ?1 AND ?2)";
+
+/// What the store has of one run of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochRange {
+    /// The run.
+    pub epoch: Epoch,
+    /// The lowest seq that is there.
+    pub first_seq: u64,
+    /// The highest seq that is there.
+    pub last_seq: u64,
+    /// How many are there; fewer than the range has numbers where some are missing.
+    pub frames: u64,
+    /// Up to this seq retention took everything but announcements that are still referred to; 0 where it took nothing.
+    pub gone_to: u64,
+}
+
+/// Some frames of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The frames, by seq.
+    pub frames: Vec<Frame>,
+    /// There are more; ask again from [`next_seq`](Self::next_seq).
+    pub more: bool,
+    /// The first seq that was not looked at.
+    pub next_seq: u64,
+    /// Frames that are there, but damaged.
+    pub damaged: Vec<FrameId>,
+}
+
+impl Store {
+    /// The highest seq stored of that run, 0 where there is none.
+    pub fn last_seq(&self, node: NodeId, epoch: Epoch) -> Result<u64, StoreError> {
+        let run = self.run(node, epoch)?;
+        run.map_or(Ok(0), |run| self.last_of(&run))
+    }
+
+    /// The seq after [`last_seq`](Self::last_seq).
+    pub fn next_seq(&self, node: NodeId, epoch: Epoch) -> Result<u64, StoreError> {
+        self.last_seq(node, epoch).map(|last| last + 1)
+    }
+
+    /// Every node of which there is a run.
+    pub fn nodes(&self) -> Result<Vec<NodeId>, StoreError> {
+        self.read(|| {
+            self.db
+                .prepare_cached("SELECT DISTINCT node FROM run")?
+                .query_map([], |row| row.get(0).map(NodeId))?
+                .collect()
+        })
+    }
+
+    /// What there is of each run of `node`, in the order in which the runs came to the store.
+    pub fn epochs(&self, node: NodeId) -> Result<Vec<EpochRange>, StoreError> {
+        let mut ranges = Vec::new();
+        for run in self.runs(node)? {
+            let Some((first, last)) = self.bounds(&run)? else { continue };
+            let frames = self.read(|| {
+                let announcements: u64 = self
+                    .db
+                    .prepare_cached("SELECT COUNT(*) FROM announcement WHERE key BETWEEN ? AND ?")?
+                    .query_row(params![run.key(0), run.key(MAX_SEQ)], |row| row.get(0))?;
+                Ok(announcements + run.counted + count(&self.db, &run, run.counted_to, MAX_SEQ)?)
+            })?;
+            let epoch = run.beginning.epoch;
+            ranges.push(EpochRange { epoch, first_seq: first, last_seq: last, frames, gone_to: run.gone_to });
+        }
+        Ok(ranges)
+    }
+
+    /// The run of `node` that came to the store last, and its highest seq ever stored: what the next run's announcement calls previous.
+    pub fn latest_epoch(&self, node: NodeId) -> Result<Option<(Epoch, u64)>, StoreError> {
+        let latest = self.runs(node)?.pop();
+        latest.map(|run| Ok((run.beginning.epoch, self.last_of(&run)?.max(run.gone_to)))).transpose()
+    }
+
+    /// One frame. A damaged one is named in the log, counted, and as good as absent.
+    pub fn get(&self, id: FrameId) -> Result<Option<Frame>, StoreError> {
+        if id.seq > MAX_SEQ {
+            return Ok(None);
+        }
+        Ok(self.range(id.node, id.epoch, id.seq..=id.seq, 0)?.frames.pop())
+    }
+
+    /// Frames of one run, by seq, of `max_bytes` together; the first comes whatever its size, so that asking again always gets on.
+    pub fn range(
+        &self,
+        node: NodeId,
+        epoch: Epoch,
+        seqs: RangeInclusive<u64>,
+        max_bytes: usize,
+    ) -> Result<Batch, StoreError> {
+        let (from, to) = seqs.into_inner();
+        let mut batch = Batch { next_seq: to.saturating_add(1), ..Batch::default() };
+        let Some(run) = self.run(node, epoch)?.filter(|_| from <= to && from <= MAX_SEQ) else { return Ok(batch) };
+        let mut bytes = 0;
+        self.read(|| {
+            let mut statement = self.db.prepare_cached(ROWS)?;
+            let mut rows = statement.query(params![run.key(from), run.key(to)])?;
+            while let Some(row) = rows.next()? {
+                let seq = Run::seq(row.get(0)?);
+                let packed = row.get_ref(1)?.as_blob().map_err(|_| {
+                    rusqlite::Error::InvalidColumnType(1, "bytes".to_owned(), rusqlite::types::Type::Null)
+                })?;
+                let unpacked = run.beginning.unpack(seq, packed).unwrap_or_default();
+                if bytes > 0 && bytes + unpacked.len() > max_bytes {
+                    (batch.more, batch.next_seq) = (true, seq);
+                    break;
+                }
+                bytes += unpacked.len();
+                let id = FrameId { node, epoch, seq };
+                match self.checked(id, &unpacked) {
+                    Some(frame) => batch.frames.push(frame),
+                    None => batch.damaged.push(id),
+                }
+            }
+            Ok(())
+        })?;
+        Ok(batch)
+    }
+
+    /// The first frame of `node` at or after `time_us` (us since 1970), over all its runs.
+    ///
+    /// Within a run uptime only grows; the run's newest frame, whose clock is the best known, says what wall time that is. A run
+    /// whose clock was never set counts as just before the one that came to the store after it, so that asking for what
+    /// came since a time gives too much rather than too little.
+    pub fn first_at_or_after(&self, node: NodeId, time_us: i64) -> Result<Option<FrameId>, StoreError> {
+        let mut best: Option<(i64, FrameId)> = None;
+        let mut later_start = i64::MAX;
+        for run in self.runs(node)?.iter().rev() {
+            let Some((start, id)) = self.first_in_run(run, time_us, &mut later_start)? else { continue };
+            if best.is_none_or(|(best_start, _)| start <= best_start) {
+                best = Some((start, id));
+            }
+        }
+        Ok(best.map(|(_, id)| id))
+    }
+
+    /// Where to begin in one run, with the time at which the run starts.
+    fn first_in_run(
+        &self,
+        run: &Run,
+        time_us: i64,
+        later_start: &mut i64,
+    ) -> Result<Option<(i64, FrameId)>, StoreError> {
+        let Some((first, last)) = self.bounds(run)? else { return Ok(None) };
+        let (Some(oldest), Some(newest)) = (self.at_or_after(run, first)?, self.at_or_before(run, last)?) else {
+            return Ok(None);
+        };
+        if newest.stamp().clock == ClockState::UNKNOWN {
+            return Ok((*later_start >= time_us).then_some((*later_start, oldest.id())));
+        }
+        let uptime_us = |frame: &Frame| i64::try_from(frame.stamp().uptime_ms).unwrap_or(i64::MAX).saturating_mul(1000);
+        let boot_us = newest.stamp().time_us.saturating_sub(uptime_us(&newest));
+        let time_of = |frame: &Frame| boot_us.saturating_add(uptime_us(frame));
+        *later_start = time_of(&oldest);
+        if time_of(&newest) < time_us {
+            return Ok(None);
+        }
+        // The frame sought has a seq in low..=high, and `found` is the best so far.
+        let (mut low, mut high, mut found) = (first, newest.seq(), newest.id());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.at_or_after(run, middle)? {
+                Some(frame) if frame.seq() < high || time_of(&frame) < time_us => {
+                    if time_of(&frame) < time_us {
+                        low = frame.seq() + 1;
+                    } else {
+                        (high, found) = (middle, frame.id());
+                    }
+                }
+                // Nothing between the middle and what is found.
+                _ => high = middle,
+            }
+        }
+        if let Some(frame) = self.at_or_after(run, low)?.filter(|frame| time_of(frame) >= time_us) {
+            found = frame.id();
+        }
+        Ok(Some((*later_start, found)))
+    }
+
+    /// The first sound frame from `seq` on.
+    fn at_or_after(&self, run: &Run, seq: u64) -> Result<Option<Frame>, StoreError> {
+        let mut from = seq;
+        loop {
+            let batch = self.range(run.beginning.node, run.beginning.epoch, from..=MAX_SEQ, 0)?;
+            match batch.frames.into_iter().next() {
+                Some(frame) => return Ok(Some(frame)),
+                None if batch.more => from = batch.next_seq,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The last sound frame up to `seq`.
+    fn at_or_before(&self, run: &Run, seq: u64) -> Result<Option<Frame>, StoreError> {
+        let mut to = seq;
+        loop {
+            let batch = self.range(run.beginning.node, run.beginning.epoch, to..=to, 0)?;
+            if let Some(frame) = batch.frames.into_iter().next() {
+                return Ok(Some(frame));
+            }
+            match self.row(LAST_ROW, run, 0, to.saturating_sub(1))? {
+                Some(before) if before > 0 => to = before,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    fn checked(&self, id: FrameId, bytes: &[u8]) -> Option<Frame> {
+        let problem = match Frame::verify(bytes) {
+            Ok(frame) if frame.id() == id => return Some(frame),
+            Ok(frame) => format!("in its place is {}", frame.id()),
+            Err(error) => error.to_string(),
+        };
+        self.damaged.set(self.damaged.get() + 1);
+        tracing::error!(frame = %id, store = %self.path.display(), problem, "stored frame is damaged");
+        None
+    }
+
+    fn run(&self, node: NodeId, epoch: Epoch) -> Result<Option<Run>, StoreError> {
+        self.read(|| Run::find(&self.db, node, epoch))
+    }
+
+    fn runs(&self, node: NodeId) -> Result<Vec<Run>, StoreError> {
+        self.read(|| {
+            self.db
+                .prepare_cached(
+                    "SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE node = ? ORDER BY id",
+                )?
+                .query_map([node.0], Run::of_row)?
+                .collect()
+        })
+    }
+
+    fn bounds(&self, run: &Run) -> Result<Option<(u64, u64)>, StoreError> {
+        let first = self.row(FIRST_ROW, run, 0, MAX_SEQ)?;
+        let last = self.row(LAST_ROW, run, 0, MAX_SEQ)?;
+        Ok(first.zip(last))
+    }
+
+    fn last_of(&self, run: &Run) -> Result<u64, StoreError> {
+        Ok(self.row(LAST_ROW, run, 0, MAX_SEQ)?.unwrap_or(0))
+    }
+
+    fn row(&self, query: &str, run: &Run, from: u64, to: u64) -> Result<Option<u64>, StoreError> {
+        let key: Option<i64> = self.read(|| {
+            self.db
+                .prepare_cached(query)?
+                .query_row(params![run.key(from), run.key(to)], |row| row.get(0))
+                .optional()
+                .map(Option::flatten)
+        })?;
+        Ok(key.map(Run::seq))
+    }
+
+    fn read<T>(&self, query: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        query().map_err(|error| self.failed("read", error))
+    }
+}
