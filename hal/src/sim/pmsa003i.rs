@@ -1,4 +1,5 @@
-//! Plantower PMSA003I: particulate matter. After the PMSA003I data manual V2.6; the frame is its appendix I.
+//! Plantower PMSA003I: particulate matter. After Plantower's data manual: the frame is in its appendix, and what is quoted
+//! stands in the manuals of the whole PMS family.
 //!
 //! Not modelled: the SET and RESET pins. The manual gives no state in which the module refuses a read, so it has none.
 //!
