@@ -35,18 +35,15 @@ missing_packages() {
 }
 
 # Some of these packages bring services that a build machine has no use for. A policy of the administrator's stays.
-without_daemons() {
-  local policy=/usr/sbin/policy-rc.d status=0
-  if [ -e "$policy" ]; then
-    "$@"
-    return
+without_daemons() (
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e "$policy" ]; then
+    trap 'as_root rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null
+    as_root chmod 755 "$policy"
   fi
-  printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" > /dev/null
-  as_root chmod 755 "$policy"
-  "$@" || status=$?
-  as_root rm -f "$policy"
-  return $status
-}
+  "$@"
+)
 
 debian_open() {
   private_apt

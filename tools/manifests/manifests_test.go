@@ -70,7 +70,7 @@ func TestImageTagIsTheVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "image: magpie:" + version + "\n"; !strings.Contains(string(rendered), want) {
+	if want := "image: localhost/magpie:" + version + "\n"; !strings.Contains(string(rendered), want) {
 		t.Errorf("base/node does not say %q", strings.TrimSpace(want))
 	}
 }
