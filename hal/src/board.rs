@@ -147,7 +147,6 @@ impl Error for Fault {
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.raw_os_error() {
-            Some(EREMOTEIO | ENXIO) => write!(f, "nothing acknowledges this address ({})", self.0),
             Some(EBUSY) => write!(f, "a kernel driver owns this address ({})", self.0),
             Some(ETIMEDOUT) => write!(f, "the bus is held, or the chip stretches the clock for too long ({})", self.0),
             _ => write!(f, "{}", self.0),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::board::DeviceBus;
 use crate::chips::{Chips, Connect, Sample};
@@ -232,9 +232,15 @@ impl Drop for Owner {
     }
 }
 
-/// A simulated bus that starts now, with these chips on it.
+/// Simulated chips have been up for as long as a Pi takes to start.
+const POWERED_BEFORE: Duration = Duration::from_secs(60);
+
+/// A simulated bus with these chips on it.
 fn simulated(seed: u64, models: &[String]) -> Result<SimBus, BusError> {
-    let bus = SimBus::in_world(Clock::real_time(), World::from_now(seed));
+    let clock = Clock::real_time_after(POWERED_BEFORE);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let world = World::new(seed, since_epoch.saturating_sub(POWERED_BEFORE).as_secs_f64());
+    let bus = SimBus::in_world(clock, world);
     let mut placed: Vec<Model> = Vec::new();
     for name in models {
         let model: Model = name.parse()?;

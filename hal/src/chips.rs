@@ -204,3 +204,88 @@ fn only_numbers(readings: Vec<Measured>) -> Result<Vec<Measured>, Failure> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal::i2c::{ErrorKind, ErrorType, Operation};
+    use embedded_hal_mock::eh1::delay::NoopDelay;
+    use reading::Quantity;
+
+    use super::*;
+
+    /// A bus on which every transfer fails in one way.
+    struct Broken(ErrorKind);
+
+    struct BrokenWire(ErrorKind);
+
+    impl Connect for Broken {
+        type I2c = BrokenWire;
+        type Delay = NoopDelay;
+
+        fn i2c(&self) -> BrokenWire {
+            BrokenWire(self.0)
+        }
+
+        fn delay(&self) -> NoopDelay {
+            NoopDelay::new()
+        }
+
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    impl ErrorType for BrokenWire {
+        type Error = ErrorKind;
+    }
+
+    impl I2c for BrokenWire {
+        fn transaction(&mut self, _: u8, _: &mut [Operation<'_>]) -> Result<(), ErrorKind> {
+            Err(self.0)
+        }
+    }
+
+    #[test]
+    fn a_bus_that_gives_nothing_but_errors_is_held() {
+        let failure = Chips::new(Broken(ErrorKind::Bus)).scan().unwrap_err();
+        assert_eq!(failure.reason, Reason::BUS_ERROR);
+        let nobody = ErrorKind::NoAcknowledge(embedded_hal::i2c::NoAcknowledgeSource::Unknown);
+        assert_eq!(Chips::new(Broken(nobody)).scan(), Ok(ScanReport::default()));
+    }
+
+    #[test]
+    fn every_driver_tells_a_bus_error_from_no_answer() {
+        for chip in all_places() {
+            let failure = Chips::new(Broken(ErrorKind::ArbitrationLoss)).sample(chip).readings.unwrap_err();
+            assert_eq!(failure.reason, Reason::BUS_ERROR, "{chip}");
+        }
+    }
+
+    #[test]
+    fn rests_grow_and_have_an_end() {
+        let now = Duration::from_secs(1000);
+        let failure = Failure::new(Reason::CHECKSUM, "wrong");
+        let mut rest = None;
+        let mut rests_s = Vec::new();
+        for _ in 0..9 {
+            let next = Rest::after(rest.take(), now, failure.clone());
+            rests_s.push((next.until - now).as_secs());
+            rest = Some(next);
+        }
+        assert_eq!(rests_s, [0, 1, 2, 4, 8, 16, 32, 32, 32]);
+        let rest = Rest { failures: u32::MAX, ..rest.unwrap() };
+        let rest = Rest::after(Some(rest), now, failure);
+        assert_eq!(rest.until - now, Duration::from_secs(MAX_REST_S));
+        let held = rest.holds(now + Duration::from_millis(500)).unwrap();
+        assert_eq!(held, Failure::new(Reason::CHECKSUM, "wrong; tried again in 32 s"));
+        assert_eq!(rest.holds(rest.until), None);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_value() {
+        for value in [f32::NAN, f32::INFINITY] {
+            let failure = only_numbers(vec![Measured::good(Quantity::PRESSURE, value)]).unwrap_err();
+            assert_eq!(failure.reason, Reason::OUT_OF_RANGE);
+        }
+    }
+}

@@ -47,7 +47,8 @@ pub struct Measured {
 }
 
 /// No value at all: every quantity of the chip is missing, for this reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
 pub struct Failure {
     /// For machines.
     pub reason: Reason,
@@ -108,10 +109,9 @@ impl Failure {
 
     /// What a bus error says of the chip.
     pub(crate) fn of_bus(error: &impl Error) -> Self {
-        let reason = match error.kind() {
-            ErrorKind::NoAcknowledge(_) => Reason::NO_ANSWER,
-            _ => Reason::BUS_ERROR,
-        };
-        Self::new(reason, format!("{error:?}"))
+        match error.kind() {
+            ErrorKind::NoAcknowledge(_) => Self::new(Reason::NO_ANSWER, format!("no answer: {error:?}")),
+            _ => Self::new(Reason::BUS_ERROR, format!("bus error: {error:?}")),
+        }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! The chip measures by itself and has its newest frame ready at all times: 32 bytes, "Transport protocol - I2C" in the
 //! PMSA003I data manual. With steady air the frame changes every 2.3 s, so two samples closer together may well be equal.
-//! It cannot be reset and has no serial number.
+//! It cannot be reset and has no serial number. Nor does a frame tell when the power was away between two samples: if the
+//! fan already turns again by the next one, the values are too small for half a minute and nothing here knows it.
 
 use std::time::Duration;
 
 use embedded_hal::i2c::I2c;
-use reading::{Flag, Quantity, Reason};
+use reading::{Quantity, Reason};
 
 use super::{Driver, Failure, Measured};
 use crate::model::Model;
@@ -20,6 +21,8 @@ const HEADER: [u8; 4] = [0x42, 0x4d, 0, 28];
 const PM1: usize = 10;
 const PM2_5: usize = 12;
 const PM10: usize = 14;
+/// Before it, the concentrations and the counts of particles in 0.1 l of air.
+const VERSION: usize = 28;
 const ERROR_CODE: usize = 29;
 const CHECKSUM: usize = 30;
 
@@ -66,11 +69,12 @@ impl<I2C: I2c> Pmsa003i<I2C> {
     }
 
     fn frame(&mut self) -> Result<[u8; FRAME_BYTES], Failure> {
-        let frame = read_frame(&mut self.i2c, self.address).map_err(|failure| match failure.reason {
-            // We know the chip: this is a frame that was torn.
-            Reason::WRONG_CHIP if self.blowing_since.is_some() => Failure { reason: Reason::CHECKSUM, ..failure },
-            _ => failure,
-        })?;
+        let mut outcome = read_frame(&mut self.i2c, self.address);
+        // One frame may be torn; another chip says the same again.
+        if outcome.as_ref().is_err_and(|failure| failure.reason == Reason::WRONG_CHIP) {
+            outcome = read_frame(&mut self.i2c, self.address);
+        }
+        let frame = outcome?;
         match frame[ERROR_CODE] {
             0 => Ok(frame),
             code => Err(Failure::new(Reason::SENSOR_FAULT, format!("the chip reports error code 0x{code:02x}"))),
@@ -91,13 +95,22 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
 
     fn sample(&mut self, now: Duration) -> Result<Vec<Measured>, Failure> {
         let outcome = self.frame();
-        if outcome.as_ref().is_err_and(|failure| failure.reason == Reason::NO_ANSWER) {
+        if outcome.as_ref().is_err_and(|failure| [Reason::NO_ANSWER, Reason::WRONG_CHIP].contains(&failure.reason)) {
             self.blowing_since = None;
         }
         let frame = outcome?;
-        let cold = self.blowing_since.is_none_or(|since| now < since + Model::Pmsa003i.warm_up());
+        let empty = frame[HEADER.len()..VERSION].iter().all(|byte| *byte == 0);
         let readings = [(Quantity::PM1, PM1), (Quantity::PM2_5, PM2_5), (Quantity::PM10, PM10)];
-        Ok(readings.into_iter().map(|(quantity, at)| judge(quantity, word(&frame, at), cold)).collect())
+        let doubt = if empty {
+            // Not one particle in a decilitre: hardly outdoors. A chip that does not get going says so too, and one whose
+            // power was away for a moment; so the fan is cold again.
+            self.blowing_since = Some(now);
+            Some(Reason::RESET_PATTERN)
+        } else {
+            let cold = self.blowing_since.is_none_or(|since| now < since + Model::Pmsa003i.warm_up());
+            cold.then_some(Reason::WARMING_UP)
+        };
+        Ok(readings.into_iter().map(|(quantity, at)| judge(quantity, word(&frame, at), doubt)).collect())
     }
 
     /// The fan goes on: the chip takes no commands over I2C.
@@ -106,14 +119,123 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
     }
 }
 
-fn judge(quantity: Quantity, micrograms: u16, cold: bool) -> Measured {
-    let mut measured = Measured::within(quantity, f32::from(micrograms), 0.0..=MAXIMUM);
-    if cold {
-        measured = measured.suspect(Reason::WARMING_UP);
+fn judge(quantity: Quantity, micrograms: u16, doubt: Option<Reason>) -> Measured {
+    let measured = Measured::within(quantity, f32::from(micrograms), 0.0..=MAXIMUM);
+    match doubt {
+        Some(reason) => measured.suspect(reason),
+        None if measured.value > EFFECTIVE => measured.suspect(Reason::OUT_OF_RANGE),
+        None => measured,
     }
-    if measured.value > EFFECTIVE && measured.flag == Flag::GOOD {
-        measured.suspect(Reason::OUT_OF_RANGE)
-    } else {
-        measured
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+    use reading::Flag;
+
+    use super::*;
+
+    const ADDRESS: u8 = 0x12;
+
+    /// A frame with standard concentrations that must not be taken, and an error code.
+    fn frame(pm1: u16, pm2_5: u16, pm10: u16, error: u8) -> Vec<u8> {
+        let mut frame = vec![0x42, 0x4d, 0x00, 0x1c];
+        for word in [901, 902, 903, pm1, pm2_5, pm10, 1200, 300, 40, 5, 1, 0] {
+            frame.extend(u16::to_be_bytes(word));
+        }
+        frame.extend([0x97, error]);
+        let sum: u16 = frame.iter().map(|byte| u16::from(*byte)).sum();
+        frame.extend(sum.to_be_bytes());
+        frame
+    }
+
+    fn read(answer: Vec<u8>) -> Transaction {
+        Transaction::read(ADDRESS, answer)
+    }
+
+    /// Starts the chip at 0 s with a good frame and samples it at `at_s` with `answers`.
+    fn sample(answers: &[Transaction], at_s: u64) -> (Result<Vec<Measured>, Failure>, bool) {
+        let mut mock = Mock::new(&[&[read(frame(1, 1, 1, 0))], answers].concat());
+        let mut driver = Pmsa003i::new(mock.clone(), ADDRESS);
+        driver.start(Duration::ZERO).unwrap();
+        let outcome = driver.sample(Duration::from_secs(at_s));
+        mock.done();
+        (outcome, driver.is_running())
+    }
+
+    #[test]
+    fn the_atmospheric_concentrations_are_read() {
+        let (readings, _) = sample(&[read(frame(11, 22, 33, 0))], 30);
+        let expected = [(Quantity::PM1, 11.0), (Quantity::PM2_5, 22.0), (Quantity::PM10, 33.0)];
+        assert_eq!(readings, Ok(expected.map(|(quantity, value)| Measured::good(quantity, value)).to_vec()));
+    }
+
+    #[test]
+    fn the_fan_needs_half_a_minute() {
+        let (readings, _) = sample(&[read(frame(11, 22, 33, 0))], 29);
+        let readings = readings.unwrap();
+        assert!(readings.iter().all(|m| m.flag == Flag::SUSPECT && m.reason == Reason::WARMING_UP), "{readings:?}");
+    }
+
+    #[test]
+    fn beyond_the_effective_range_is_suspect_and_beyond_the_maximum_wrong() {
+        let (readings, _) = sample(&[read(frame(500, 501, 1001, 0))], 60);
+        let flags: Vec<_> = readings.unwrap().iter().map(|measured| measured.flag).collect();
+        assert_eq!(flags, [Flag::GOOD, Flag::SUSPECT, Flag::FAIL]);
+    }
+
+    #[test]
+    fn air_without_a_single_particle_is_suspect() {
+        let mut empty = vec![0x42, 0x4d, 0, 28];
+        empty.resize(28, 0);
+        empty.extend([0x97, 0, 0x01, 0x42]);
+        let (readings, _) = sample(&[read(empty)], 60);
+        assert!(readings.unwrap().iter().all(|m| m.flag == Flag::SUSPECT && m.reason == Reason::RESET_PATTERN));
+        // Less than half a microgram is not nothing.
+        let (readings, _) = sample(&[read(frame(0, 0, 0, 0))], 60);
+        assert!(readings.unwrap().iter().all(|measured| measured.flag == Flag::GOOD));
+    }
+
+    #[test]
+    fn a_torn_frame_gives_no_value_and_the_fan_stays_warm() {
+        let mut flipped = frame(11, 22, 33, 0);
+        flipped[13] ^= 4;
+        let mut broken_off = frame(11, 22, 33, 0);
+        broken_off[16..].fill(0xff);
+        for torn in [flipped, broken_off] {
+            let (outcome, running) = sample(&[read(torn)], 60);
+            assert_eq!(outcome.unwrap_err().reason, Reason::CHECKSUM);
+            assert!(running);
+        }
+        let (outcome, running) = sample(&[read(vec![0; 32]), read(frame(1, 2, 3, 0))], 60);
+        assert!(outcome.is_ok() && running);
+    }
+
+    #[test]
+    fn a_chip_that_calls_itself_broken_is_believed() {
+        let (outcome, _) = sample(&[read(frame(11, 22, 33, 0x20))], 60);
+        let failure = outcome.unwrap_err();
+        assert_eq!(failure.reason, Reason::SENSOR_FAULT);
+        assert!(failure.detail.contains("0x20"));
+    }
+
+    #[test]
+    fn a_chip_that_was_away_has_a_cold_fan() {
+        let nack = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
+        let (outcome, running) = sample(&[read(vec![0; 32]).with_error(nack)], 60);
+        assert_eq!(outcome.unwrap_err().reason, Reason::NO_ANSWER);
+        assert!(!running);
+    }
+
+    #[test]
+    fn another_chip_is_refused() {
+        let (outcome, running) = sample(&[read(vec![7; 32]), read(vec![7; 32])], 60);
+        assert_eq!((outcome.unwrap_err().reason, running), (Reason::WRONG_CHIP, false));
+
+        let mut mock = Mock::new(&[read(vec![7; 32]), read(vec![7; 32])]);
+        let failure = Pmsa003i::new(mock.clone(), ADDRESS).start(Duration::ZERO).unwrap_err();
+        assert_eq!(failure.reason, Reason::WRONG_CHIP);
+        mock.done();
     }
 }

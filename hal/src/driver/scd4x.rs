@@ -41,8 +41,15 @@ pub(super) fn identify(i2c: &mut impl I2c, delay: &mut impl DelayNs) -> Result<S
     let mut chip = Chip::new(&mut *i2c, delay);
     match chip.data_ready() {
         Ok(_) => Ok(chip.serial_number().map(serial).unwrap_or_default()),
-        Err(error) => Err(sensirion::or_wrong_chip(explain(error), i2c, I2C_ADDRESS)),
+        Err(error) => Err(or_wrong_chip(explain(error), i2c)),
     }
+}
+
+/// Whether data is ready is what the chip answers in every state (section 3.5).
+const GET_DATA_READY_STATUS: [u8; 2] = [0xe4, 0xb8];
+
+fn or_wrong_chip(failure: Failure, i2c: &mut impl I2c) -> Failure {
+    sensirion::or_wrong_chip(failure, i2c, I2C_ADDRESS, &GET_DATA_READY_STATUS)
 }
 
 fn serial(number: u64) -> String {
@@ -104,13 +111,9 @@ fn explain<E: embedded_hal::i2c::Error>(error: Error<E>) -> Failure {
 impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
         self.measuring = None;
-        self.chip()
-            .stop_periodic_measurement()
-            .map_err(|error| sensirion::or_wrong_chip(explain(error), &mut self.i2c, I2C_ADDRESS))?;
-        let number = self
-            .chip()
-            .serial_number()
-            .map_err(|error| sensirion::or_wrong_chip(explain(error), &mut self.i2c, I2C_ADDRESS))?;
+        let stopped = self.chip().stop_periodic_measurement();
+        let number = stopped.and_then(|()| self.chip().serial_number());
+        let number = number.map_err(|error| or_wrong_chip(explain(error), &mut self.i2c))?;
         self.chip().start_periodic_measurement().map_err(explain)?;
         self.measuring = Some(Measuring { started: now, fresh: now });
         Ok(Some(serial(number)))
@@ -150,5 +153,130 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
         if self.measuring.take().is_some() {
             let _ = self.chip().stop_periodic_measurement();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+    use embedded_hal_mock::eh1::delay::NoopDelay;
+    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+    use reading::Flag;
+
+    use super::*;
+
+    const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
+    /// Section 3.9.2: serial number 273325796834238.
+    const SERIAL: [u8; 9] = [0xf8, 0x96, 0x31, 0x9f, 0x07, 0xc2, 0x3b, 0xbe, 0x89];
+    /// Section 3.5.2: 500 ppm, 25 Cel, 37 %RH.
+    const MEASUREMENT: [u8; 9] = [0x01, 0xf4, 0x33, 0x66, 0x67, 0xa2, 0x5e, 0xb9, 0x3c];
+    /// Section 3.8.2: nothing is ready when the lower eleven bits are zero.
+    const NOT_READY: [u8; 3] = [0x80, 0x00, 0xa2];
+    const READY: [u8; 3] = [0x80, 0x06, 0x04];
+
+    fn write(command: [u8; 2]) -> Transaction {
+        Transaction::write(I2C_ADDRESS, command.to_vec())
+    }
+
+    fn read(answer: &[u8]) -> Transaction {
+        Transaction::read(I2C_ADDRESS, answer.to_vec())
+    }
+
+    const STOP: [u8; 2] = [0x3f, 0x86];
+    const START: [u8; 2] = [0x21, 0xb1];
+    const GET_SERIAL: [u8; 2] = [0x36, 0x82];
+    const IS_READY: [u8; 2] = [0xe4, 0xb8];
+    const MEASURE: [u8; 2] = [0xec, 0x05];
+
+    /// Starts the chip at 0 s, samples it at `at_s` with `script`.
+    fn sample(script: &[Transaction], at_s: u64) -> (Result<Vec<Measured>, Failure>, bool) {
+        let start = [write(STOP), write(GET_SERIAL), read(&SERIAL), write(START)];
+        let mut mock = Mock::new(&[&start, script].concat());
+        let mut driver = Scd4x::new(mock.clone(), NoopDelay::new());
+        assert_eq!(driver.start(Duration::ZERO), Ok(Some("f8969f073bbe".to_owned())));
+        let outcome = driver.sample(Duration::from_secs(at_s));
+        mock.done();
+        (outcome, driver.is_running())
+    }
+
+    fn never_ready() -> Vec<Transaction> {
+        (0..POLLS).flat_map(|_| [write(IS_READY), read(&NOT_READY)]).collect()
+    }
+
+    #[test]
+    fn the_measurement_of_the_data_sheet() {
+        let (readings, running) = sample(&[write(IS_READY), read(&READY), write(MEASURE), read(&MEASUREMENT)], 5);
+        let readings = readings.unwrap();
+        assert_eq!(readings[0], Measured::good(Quantity::CO2, 500.0));
+        assert!((readings[1].value - 25.0).abs() < 0.005 && (readings[2].value - 37.0).abs() < 0.005, "{readings:?}");
+        assert!(running && readings.iter().all(|measured| measured.flag == Flag::GOOD));
+    }
+
+    #[test]
+    fn a_measurement_about_to_come_is_waited_for() {
+        let script =
+            [write(IS_READY), read(&NOT_READY), write(IS_READY), read(&READY), write(MEASURE), read(&MEASUREMENT)];
+        assert!(sample(&script, 5).0.is_ok());
+    }
+
+    #[test]
+    fn before_the_first_measurement_it_warms_up_and_later_it_is_not_ready() {
+        for (at_s, reason, running) in
+            [(3, Reason::WARMING_UP, true), (10, Reason::NOT_READY, true), (17, Reason::NOT_READY, false)]
+        {
+            let (outcome, runs) = sample(&never_ready(), at_s);
+            assert_eq!((outcome.unwrap_err().reason, runs), (reason, running), "at {at_s} s");
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_gives_no_value() {
+        let mut broken = MEASUREMENT;
+        broken[1] ^= 1;
+        let (outcome, running) = sample(&[write(IS_READY), read(&READY), write(MEASURE), read(&broken)], 5);
+        assert_eq!(outcome.unwrap_err().reason, Reason::CHECKSUM);
+        assert!(!running);
+    }
+
+    #[test]
+    fn a_chip_that_is_gone_says_so_at_once() {
+        let (outcome, running) = sample(&[write(IS_READY).with_error(NACK)], 5);
+        assert_eq!(outcome.unwrap_err().reason, Reason::NO_ANSWER);
+        assert!(!running);
+
+        let first_byte = Transaction::write(I2C_ADDRESS, vec![0xe4]);
+        let mut mock =
+            Mock::new(&[write(STOP).with_error(NACK), read(&[0]).with_error(NACK), first_byte.with_error(NACK)]);
+        let failure = Scd4x::new(mock.clone(), NoopDelay::new()).start(Duration::ZERO).unwrap_err();
+        assert_eq!(failure.reason, Reason::NO_ANSWER);
+        mock.done();
+    }
+
+    #[test]
+    fn a_chip_that_measures_is_found_without_being_stopped() {
+        let mut mock = Mock::new(&[write(IS_READY), read(&NOT_READY), write(GET_SERIAL).with_error(NACK)]);
+        assert_eq!(identify(&mut mock, &mut NoopDelay::new()), Ok(String::new()));
+        mock.done();
+        let mut mock = Mock::new(&[write(IS_READY), read(&NOT_READY), write(GET_SERIAL), read(&SERIAL)]);
+        assert_eq!(identify(&mut mock, &mut NoopDelay::new()), Ok("f8969f073bbe".to_owned()));
+        mock.done();
+    }
+
+    #[test]
+    fn it_is_left_idle() {
+        let start = [write(STOP), write(GET_SERIAL), read(&SERIAL), write(START), write(STOP)];
+        let mut mock = Mock::new(&start);
+        let mut driver = Scd4x::new(mock.clone(), NoopDelay::new());
+        driver.start(Duration::ZERO).unwrap();
+        driver.stop();
+        driver.stop();
+        mock.done();
+    }
+
+    #[test]
+    fn co2_out_of_range() {
+        let flags = [0, 200, 420, 5000, 6000, 40_001].map(|ppm| co2(ppm).flag);
+        let expected = [Flag::FAIL, Flag::SUSPECT, Flag::GOOD, Flag::GOOD, Flag::SUSPECT, Flag::FAIL];
+        assert_eq!(flags, expected);
     }
 }

@@ -36,7 +36,7 @@ pub struct Sht4x<I2C, D> {
 /// The serial number of the chip at `address`. The command is a single byte, which other chips take for a register number.
 pub(super) fn identify(i2c: &mut impl I2c, delay: &mut impl DelayNs, address: u8) -> Result<String, Failure> {
     let answer = command(i2c, delay, address, READ_SERIAL, COMMAND_MS);
-    let answer = answer.map_err(|failure| sensirion::or_wrong_chip(failure, i2c, address))?;
+    let answer = answer.map_err(|failure| sensirion::or_wrong_chip(failure, i2c, address, &[READ_SERIAL]))?;
     let [a, b, _, c, d, _] = answer;
     Ok(format!("{:08x}", u32::from_be_bytes([a, b, c, d])))
 }
@@ -65,8 +65,9 @@ impl<I2C: I2c, D: DelayNs> Sht4x<I2C, D> {
 
 impl<I2C: I2c, D: DelayNs> Driver for Sht4x<I2C, D> {
     fn start(&mut self, _now: Duration) -> Result<Option<String>, Failure> {
-        write_command_u8(&mut self.i2c, self.address, SOFT_RESET)
-            .map_err(|error| sensirion::or_wrong_chip(Failure::of_bus(&error), &mut self.i2c, self.address))?;
+        write_command_u8(&mut self.i2c, self.address, SOFT_RESET).map_err(|error| {
+            sensirion::or_wrong_chip(Failure::of_bus(&error), &mut self.i2c, self.address, &[SOFT_RESET])
+        })?;
         self.delay.delay_ms(COMMAND_MS);
         let serial = identify(&mut self.i2c, &mut self.delay, self.address)?;
         self.running = true;
@@ -100,4 +101,106 @@ fn convert(temperature: u16, humidity: u16) -> Vec<Measured> {
         Measured::within(Quantity::TEMPERATURE, celsius, -40.0..=125.0),
         Measured::within(Quantity::HUMIDITY, percent, 0.0..=100.0),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+    use embedded_hal_mock::eh1::delay::NoopDelay;
+    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+    use reading::{Flag, Reason};
+    use sensirion_i2c::crc8;
+
+    use super::*;
+
+    const ADDRESS: u8 = 0x44;
+    const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
+
+    fn words(first: u16, second: u16) -> Vec<u8> {
+        [first, second]
+            .into_iter()
+            .flat_map(|word| word.to_be_bytes().into_iter().chain([crc8::calculate(&word.to_be_bytes())]))
+            .collect()
+    }
+
+    fn start() -> Vec<Transaction> {
+        vec![
+            Transaction::write(ADDRESS, vec![0x94]),
+            Transaction::write(ADDRESS, vec![0x89]),
+            Transaction::read(ADDRESS, words(0x0ee0, 0xbeef)),
+        ]
+    }
+
+    /// Runs `script` after a start, and gives what a sample gave, and whether the chip still counts as running.
+    fn sample(script: Vec<Transaction>) -> (Result<Vec<Measured>, Failure>, bool) {
+        let mut mock = Mock::new(&[start(), script].concat());
+        let mut driver = Sht4x::new(mock.clone(), NoopDelay::new(), ADDRESS);
+        assert_eq!(driver.start(Duration::ZERO), Ok(Some("0ee0beef".to_owned())));
+        let outcome = driver.sample(Duration::ZERO);
+        mock.done();
+        (outcome, driver.is_running())
+    }
+
+    #[test]
+    fn a_measurement() {
+        // 0x6666 is 25.0 Cel; 0x72b0 is 50.0 %RH, by the formulas of section 4.6.
+        let (readings, running) =
+            sample(vec![Transaction::write(ADDRESS, vec![0xfd]), Transaction::read(ADDRESS, words(0x6666, 0x72b0))]);
+        let readings = readings.unwrap();
+        assert!((readings[0].value - 25.0).abs() < 0.002 && (readings[1].value - 50.0).abs() < 0.002, "{readings:?}");
+        assert!(running && readings.iter().all(|measured| measured.flag == Flag::GOOD));
+    }
+
+    #[test]
+    fn a_wrong_checksum_gives_no_value() {
+        let mut broken = words(0x6666, 0x72b0);
+        broken[4] ^= 1;
+        let (outcome, running) =
+            sample(vec![Transaction::write(ADDRESS, vec![0xfd]), Transaction::read(ADDRESS, broken)]);
+        assert_eq!(outcome.unwrap_err().reason, Reason::CHECKSUM);
+        assert!(!running);
+    }
+
+    #[test]
+    fn a_chip_that_does_not_finish_is_not_ready() {
+        let (outcome, _) = sample(vec![
+            Transaction::write(ADDRESS, vec![0xfd]),
+            Transaction::read(ADDRESS, vec![0; 6]).with_error(NACK),
+        ]);
+        assert_eq!(outcome.unwrap_err().reason, Reason::NOT_READY);
+    }
+
+    #[test]
+    fn errors_of_the_bus_are_told_apart() {
+        for (error, reason) in [(NACK, Reason::NO_ANSWER), (ErrorKind::Bus, Reason::BUS_ERROR)] {
+            let (outcome, running) = sample(vec![Transaction::write(ADDRESS, vec![0xfd]).with_error(error)]);
+            assert_eq!(outcome.unwrap_err().reason, reason);
+            assert!(!running);
+        }
+    }
+
+    #[test]
+    fn another_chip_at_the_address_is_told_from_none() {
+        for (answer, reason) in [
+            (Transaction::read(ADDRESS, vec![0]), Reason::WRONG_CHIP),
+            (Transaction::read(ADDRESS, vec![0]).with_error(NACK), Reason::NO_ANSWER),
+        ] {
+            let mut mock = Mock::new(&[Transaction::write(ADDRESS, vec![0x94]).with_error(NACK), answer]);
+            let failure = Sht4x::new(mock.clone(), NoopDelay::new(), ADDRESS).start(Duration::ZERO).unwrap_err();
+            assert_eq!(failure.reason, reason);
+            mock.done();
+        }
+    }
+
+    #[test]
+    fn humidity_is_cropped_as_the_data_sheet_says_but_nonsense_is_not() {
+        let percent = |code| convert(0x6666, code)[1];
+        // 101 %RH and -1 %RH.
+        assert_eq!(percent(56_098), Measured::good(Quantity::HUMIDITY, 100.0));
+        assert_eq!(percent(2621), Measured::good(Quantity::HUMIDITY, 0.0));
+        assert_eq!((percent(0).flag, percent(0).reason), (Flag::FAIL, Reason::OUT_OF_RANGE));
+        assert_eq!(percent(0xffff).flag, Flag::FAIL);
+        assert_eq!(convert(0, 0x72b0)[0].flag, Flag::FAIL);
+        assert_eq!(convert(0xffff, 0x72b0)[0].flag, Flag::FAIL);
+    }
 }
