@@ -1,0 +1,3 @@
+//! The whole system, from outside. One module a subject.
+
+mod virtual_pi;
