@@ -78,7 +78,7 @@ struct Rest {
 const MAX_REST_S: u64 = 32;
 
 impl Rest {
-    /// The first failure in a row is followed by a start at the next sample, the next ones by 1 s, 2 s, 4 s... of rest.
+    /// The first failure in a row is followed by no rest, the next ones by 1 s, 2 s, 4 s...
     fn after(previous: Option<Self>, now: Duration, failure: Failure) -> Self {
         let failures = previous.map_or(0, |rest| rest.failures);
         let rest_s = if failures == 0 { 0 } else { 1u64.checked_shl(failures - 1).unwrap_or(u64::MAX).min(MAX_REST_S) };
@@ -169,26 +169,30 @@ fn all_places() -> impl Iterator<Item = ChipAt> {
 
 impl Driven {
     fn sample(&mut self, bus: &impl Connect) -> Result<Vec<Measured>, Failure> {
-        let outcome = self.start(bus).and_then(|()| self.driver.sample(bus.now())).and_then(only_numbers);
+        if let Some(failure) = self.rest.as_ref().and_then(|rest| rest.holds(bus.now())) {
+            return Err(failure);
+        }
+        let started = if self.driver.is_running() { Ok(()) } else { self.start(bus) };
+        let was_started = started.is_ok();
+        let outcome = started.and_then(|()| self.driver.sample(bus.now())).and_then(only_numbers);
         match &outcome {
             Ok(_) => self.rest = None,
-            // Still running: it only wants time.
+            // It only wants time.
             Err(_) if self.driver.is_running() => {}
             Err(failure) if failure.reason == Reason::NO_ANSWER => self.rest = None,
-            // Not tried at all.
-            Err(_) if self.rest.as_ref().is_some_and(|rest| rest.until > bus.now()) => {}
-            Err(failure) => self.rest = Some(Rest::after(self.rest.take(), bus.now(), failure.clone())),
+            Err(failure) => {
+                let is_first = self.rest.is_none();
+                self.rest = Some(Rest::after(self.rest.take(), bus.now(), failure.clone()));
+                // Once, at once: a SCD4x measures again by the next sample then. If it fails, the next sample says so.
+                if is_first && was_started {
+                    let _ = self.start(bus);
+                }
+            }
         }
         outcome
     }
 
     fn start(&mut self, bus: &impl Connect) -> Result<(), Failure> {
-        if self.driver.is_running() {
-            return Ok(());
-        }
-        if let Some(failure) = self.rest.as_ref().and_then(|rest| rest.holds(bus.now())) {
-            return Err(failure);
-        }
         self.serial = None;
         self.serial = self.driver.start(bus.now())?;
         Ok(())

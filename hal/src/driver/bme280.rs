@@ -1,12 +1,15 @@
 //! Bosch BME280: temperature, humidity, pressure.
 //!
-//! Section numbers are those of the data sheet BST-BME280-DS001 (revision 1.24).
+//! Section numbers are those of the data sheet BST-BME280-DS001.
 //!
 //! The arithmetic and the register traffic are the `bme280` crate's. It trusts the chip more than one should: it waits a
 //! fixed 40 ms and never looks whether the conversion ended, so that it can give the reset contents of the registers or the
 //! previous measurement as a new one; it takes a BMP280 for a BME280 without humidity; and the chip sends no checksum. So
 //! this wrapper oversamples once only (9.3 ms at most, section 9.1), refuses other chips, reads everything a second time
 //! and compares, and checks after each measurement that it ended and that the chip still has the configuration it was given.
+//!
+//! For humidity the crate has Bosch's published C code, which differs from the data sheet's formula where `dig_H3` is not zero
+//! (by 0.1 % of the value for each count at 0 Cel); chips are delivered with zero.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -136,7 +139,7 @@ impl<I2C: I2c, D: DelayNs> Bme280<I2C, D> {
         self.check()?;
         let (temperature, humidity, pressure) =
             (measurements.temperature, measurements.humidity, measurements.pressure);
-        // The crate clamps to these ends (section 1.2, table 1), so a value on one is not what the chip measured.
+        // The crate clamps to these ends (sections 1.1 to 1.4), so a value on one is not what the chip measured.
         let mut readings = vec![
             inside(Quantity::TEMPERATURE, temperature, -40.0, 85.0),
             inside(Quantity::HUMIDITY, humidity, 0.0, 100.0),

@@ -1,6 +1,6 @@
 //! Sensirion SCD40, SCD41: CO2, temperature, humidity.
 //!
-//! Section numbers are those of the SCD4x data sheet (version 1.4). The commands are the `libscd` crate's. The chip measures
+//! Section numbers are those of the SCD4x data sheet (version 1.3). The commands are the `libscd` crate's. The chip measures
 //! every 5 s by itself, goes on across our restart, and then refuses nearly every command: so it is stopped before anything
 //! else. Each measurement can be read once.
 
@@ -45,7 +45,7 @@ pub(super) fn identify(i2c: &mut impl I2c, delay: &mut impl DelayNs) -> Result<S
     }
 }
 
-/// Whether data is ready is what the chip answers in every state (section 3.5).
+/// Whether data is ready is what the chip answers in every state (section 3.8.2).
 const GET_DATA_READY_STATUS: [u8; 2] = [0xe4, 0xb8];
 
 fn or_wrong_chip(failure: Failure, i2c: &mut impl I2c) -> Failure {

@@ -17,7 +17,7 @@ const READ_SERIAL: u8 = 0x89;
 const SOFT_RESET: u8 = 0x94;
 
 /// A measurement at high repeatability takes 8.3 ms at most (section 3.1, table 5).
-const MEASURE_MS: u32 = 9;
+const MEASURE_MS: u32 = 10;
 /// A soft reset takes 1 ms at most (the same table); reading the serial number is as quick.
 const COMMAND_MS: u32 = 2;
 
