@@ -1,1 +1,62 @@
-fn main() {}
+//! `magpie`: one subcommand for each thing that a person does.
+
+mod args;
+mod demo;
+mod exit;
+mod feed;
+mod line;
+mod meeting;
+mod node;
+mod output;
+mod peers;
+mod publish;
+mod sensors;
+mod sub;
+mod view;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let quiet = if matches!(args.command, Command::Node(_)) { "info" } else { "warn" };
+    if let Err(error) = service::log::init(args.log, quiet) {
+        return report(&error.into()).into();
+    }
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&anyhow::Error::new(error).context("cannot start the runtime")).into(),
+    };
+    let ended = runtime.block_on(run(args.command));
+    // A thread that a hung bus holds must not hold the program.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|error| report(&error)).into()
+}
+
+async fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Node(args) => node::run(args).await,
+        Command::Sub(args) => sub::run(args).await,
+        Command::Pub(args) => publish::run(args).await,
+        Command::Sensors(args) => sensors::run(args).await,
+        Command::Peers(args) => peers::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "magpie", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+/// Tells a person what went wrong, the cause behind it last. A closed pipe is no error: the reader has had enough.
+fn report(error: &anyhow::Error) -> Exit {
+    if output::is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    output::complain(&format!("magpie: {error:#}"));
+    if error.is::<service::Problems>() { Exit::Usage } else { Exit::Failed }
+}

@@ -12,12 +12,27 @@
 //! What it deliberately does not do: gossip has no memory, so a frame that was published while a subscriber was away is not recovered here.
 
 mod address;
+mod admission;
+mod allowance;
+mod announce;
 mod config;
+mod demand;
+mod dial;
 mod directory;
 mod error;
+mod events;
+mod exchange;
 mod handle;
+mod listen;
+mod metrics;
+mod occasion;
+mod protocol;
+mod recent;
+mod seen;
 mod swarm;
 mod task;
+#[cfg(test)]
+mod testing;
 mod topic;
 
 pub use config::{Config, Limits, Timing};
@@ -42,4 +57,19 @@ pub fn seqno_now() -> u64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Checks an address to dial, as [`Config::connect`] takes it, without dialling.
+pub fn check_dial_address(text: &str) -> Result<(), Error> {
+    address::dial(text).map(drop)
+}
+
+/// Checks an address to listen on, as [`Config::listen`] takes it, without listening.
+pub fn check_listen_address(text: &str) -> Result<(), Error> {
+    address::listen(text).map(drop)
+}
+
+/// The topic of an area's frames.
+pub fn area_topic(city: &reading::Label, area: &reading::Label) -> String {
+    topic::Topic::Area(city.clone(), area.clone()).to_string()
 }

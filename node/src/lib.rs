@@ -1,1 +1,176 @@
-//! (filled in below)
+//! The program on the Pi: sensors -> frames -> store -> mesh.
+//!
+//! The [sampler] asks the bus threads of `hal` when a sensor is due; the [recorder] numbers, signs, stores and publishes what they say; the
+//! [link] keeps the mesh. `hal` and `mesh` never meet but here. Several nodes can live in one process.
+
+pub mod clock;
+mod config;
+mod floor;
+mod key;
+mod link;
+mod metrics;
+mod plain;
+mod recorder;
+mod sampler;
+mod schedule;
+pub mod sensors;
+mod status;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use hal::Led;
+use prometheus_client::registry::Registry;
+use reading::{Author, Epoch, NodeId, Place, Previous};
+use service::http::HttpError;
+use service::{Health, Metrics as Exposition, Program};
+use store::{Store, StoreError, StoreHandle};
+use tokio::sync::mpsc;
+
+pub use crate::config::{
+    ChipConfig, Config, DialAddress, HttpConfig, LedConfig, ListenAddress, MeshConfig, Position, PublishConfig,
+    SensorsConfig, StoreConfig,
+};
+pub use crate::key::KeyError;
+pub use crate::status::{ReadingStatus, SensorStatus, Status};
+
+/// Where a node answers about its health and sensors, on its own machine only unless configured otherwise.
+pub const HTTP_PORT: u16 = 4711;
+
+/// Orders waiting for the recorder: a few ticks. When it is full the sampler waits.
+const RECORDS: usize = 16;
+
+/// A node that has been started. It runs in the tasks of its program.
+#[derive(Debug)]
+pub struct Node {
+    id: NodeId,
+    place: Place,
+    http: Option<SocketAddr>,
+}
+
+/// Why a node did not start. Hardware is never the reason: a node without sensors runs, says what is missing, and keeps looking.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be made.
+    #[error("cannot make the state directory {}; choose another with --state or `state` in the configuration", path.display())]
+    State {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The seqno floor.
+    #[error("the node's highest message number: {0}")]
+    Floor(io::Error),
+    /// The clocks.
+    #[error("cannot read this machine's clocks: {0}")]
+    Clock(io::Error),
+    /// No randomness.
+    #[error("the system gives no randomness: {0}")]
+    Randomness(getrandom::Error),
+    /// Health and metrics.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+impl Node {
+    /// Opens the key and the store and starts the node's tasks in `program`.
+    pub async fn start(config: Config, program: &mut Program) -> Result<Self, StartError> {
+        let place = Place { city: config.city.clone(), area: config.area.clone(), node: config.name() };
+        std::fs::create_dir_all(&config.state)
+            .map_err(|source| StartError::State { path: config.state.clone(), source })?;
+        let key = key::load_or_create(&config.state.join("node.key"))?;
+        let id = key.id();
+        let floor = floor::SeqnoFloor::load(&config.state.join("seqno-floor")).map_err(StartError::Floor)?;
+        let options = store::Options { max_bytes: config.store.max_bytes, sync_interval: config.store.sync_interval };
+        let store = Store::open(&config.state.join("frames.db"), options)?;
+        let previous = store.latest_epoch(id)?.map(|(epoch, last_seq)| Previous { epoch, last_seq });
+        let clock = clock::Clock::new().map_err(StartError::Clock)?;
+        let mut epoch = [0; 8];
+        getrandom::fill(&mut epoch).map_err(StartError::Randomness)?;
+        let author = Author::new(key.clone(), Epoch(epoch), clock.boot());
+
+        let health = Health::new();
+        let mut registry = Registry::default();
+        let metrics = Arc::new(metrics::Metrics::new(&mut registry));
+        let exposition = Exposition::default();
+        exposition.add(registry);
+        let board = Arc::new(status::StatusBoard::new(health.component("sensors"), Led::open(config.led.gpio)));
+        let server = match config.http.listen {
+            Some(address) => Some(service::http::Server::bind(address, router(&health, &exposition, &board)).await?),
+            None => None,
+        };
+        let http = server.as_ref().map(service::http::Server::address);
+        tracing::info!(node = %id, %place, epoch = %author.epoch(), state = %config.state.display(), "node starts");
+
+        // Stopped in the opposite order: the sampler ends, the recorder empties its queue, the mesh says good-bye, the store syncs.
+        let stopping = health.clone();
+        program.on_stop(move || stopping.stopping());
+        let store = StoreHandle::spawn(store)?;
+        let closing = store.clone();
+        program.spawn("store", async move |stop| {
+            stop.cancelled().await;
+            closing.close().await
+        });
+        let (records, orders) = mpsc::channel(RECORDS);
+        let link = link::Link::new(&config, key.clone(), floor, records.clone(), &health, metrics.clone(), exposition);
+        program.spawn("mesh", async move |stop| link.run(stop).await);
+        let about = recorder::About { place: place.clone(), position: config.position.map(|p| p.0), previous };
+        let recorder = recorder::Recorder::new(
+            about,
+            author,
+            clock,
+            store,
+            health.component("store"),
+            metrics,
+            plain::PlainPublisher::new(config.publish.plain),
+        );
+        program.spawn("recorder", async move |stop| recorder.run(orders, stop).await);
+        let seed = config.simulate.then(|| seed_of(id));
+        let sensors = sensors::Sensors::new(config.sensors, seed);
+        let sampler = sampler::Sampler::new(sensors, records, board, &health);
+        program.spawn("sampler", async move |stop| sampler.run(stop).await);
+        if let Some(server) = server {
+            program.spawn("http", async move |stop| server.run(stop).await);
+        }
+        program.spawn("systemd", async move |stop| service::systemd::run(health, stop).await);
+        Ok(Self { id, place, http })
+    }
+
+    /// The node's identity.
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// City, area, name.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Where it answers about its health; `None` where that is off.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.http
+    }
+}
+
+/// Each simulated node breathes an air of its own, the same after every start.
+fn seed_of(id: NodeId) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = id.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn router(health: &Health, exposition: &Exposition, board: &Arc<status::StatusBoard>) -> Router {
+    let board = board.clone();
+    let own = Router::new().route("/sensors", get(async move || axum::Json(board.status())));
+    service::http::router_with(health.clone(), exposition.clone(), own, &["/sensors"])
+}

@@ -14,7 +14,7 @@ mod text;
 mod time;
 
 pub use author::{Author, Stamp};
-pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason};
+pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason, UnknownName};
 pub use frame::{Epoch, Frame, FrameError, FrameId, MAX_FRAME_BYTES, SIGNATURE_BYTES};
 pub use identity::{BootId, NodeId, NodeIdError, NodeKey};
 pub use kind::{

@@ -4,10 +4,10 @@
 //! scrapers and people on the same network, not for the open internet.
 
 use std::convert::Infallible;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -64,13 +65,33 @@ fn hint(error: &io::Error, address: &SocketAddr) -> String {
     }
 }
 
+/// What `/metrics` shows: the registries of a program's parts, each added when its part has started. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Arc<Mutex<Vec<Registry>>>);
+
+impl Metrics {
+    /// Adds a part's metrics. Their names must be no other part's.
+    pub fn add(&self, registry: Registry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(registry);
+    }
+
+    fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        for registry in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            text::encode_registry(&mut text, registry)?;
+        }
+        text::encode_eof(&mut text)?;
+        Ok(text)
+    }
+}
+
 /// `/livez`, `/readyz` and `/metrics`.
-pub fn router(health: Health, registry: Arc<Registry>) -> Router {
-    router_with(health, registry, Router::new(), &[])
+pub fn router(health: Health, metrics: Metrics) -> Router {
+    router_with(health, metrics, Router::new(), &[])
 }
 
 /// The same, and the program's own routes. `paths` names those to whoever asks for a path that does not exist.
-pub fn router_with(health: Health, registry: Arc<Registry>, own: Router, paths: &[&str]) -> Router {
+pub fn router_with(health: Health, metrics: Metrics, own: Router, paths: &[&str]) -> Router {
     let live = health.clone();
     let ready = health;
     let known: Arc<str> =
@@ -90,7 +111,7 @@ pub fn router_with(health: Health, registry: Arc<Registry>, own: Router, paths: 
                 probe(report.ready, report.to_string())
             }),
         )
-        .route("/metrics", get(async move || metrics(&registry)))
+        .route("/metrics", get(async move || metrics_page(&metrics)))
         .merge(own)
         .fallback(async move || (StatusCode::NOT_FOUND, known.to_string()))
 }
@@ -103,10 +124,9 @@ fn probe(good: bool, mut lines: String) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], lines).into_response()
 }
 
-fn metrics(registry: &Registry) -> Response {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+fn metrics_page(metrics: &Metrics) -> Response {
+    match metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics cannot be written");
             (StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written; the log says why\n").into_response()

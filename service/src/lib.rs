@@ -4,11 +4,9 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use std::sync::Arc;
-//!
 //! let health = service::Health::new();
 //! let sampler = health.component("sampler");
-//! let router = service::http::router(health.clone(), Arc::default());
+//! let router = service::http::router(health.clone(), service::Metrics::default());
 //! let server = service::http::Server::bind(([127, 0, 0, 1], 0).into(), router).await?;
 //!
 //! let mut program = service::Program::new();
@@ -24,6 +22,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod client;
 pub mod config;
 pub mod health;
 pub mod http;
@@ -33,4 +32,5 @@ pub mod tasks;
 
 pub use config::{Flags, Problems};
 pub use health::{Component, Health};
+pub use http::Metrics;
 pub use tasks::{Ended, Program, STOP_DEADLINE};

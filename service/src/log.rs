@@ -25,6 +25,19 @@ pub enum Format {
     Json,
 }
 
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            _ => Err("use auto, human or json".to_owned()),
+        }
+    }
+}
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -41,9 +54,10 @@ pub enum LogError {
     Twice,
 }
 
-/// Sets up the log of this process. The filter comes from [`FILTER_VARIABLE`].
-pub fn init(format: Format) -> Result<(), LogError> {
-    let filter = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+/// Sets up the log of this process. The filter comes from [`FILTER_VARIABLE`]; `usual`, e.g. `info`, is what is logged without it.
+pub fn init(format: Format, usual: &str) -> Result<(), LogError> {
+    let filter = std::env::var(FILTER_VARIABLE).ok().filter(|filter| !filter.trim().is_empty());
+    let filter = filter.unwrap_or_else(|| usual.to_owned());
     let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb");
     let terminal = io::stderr().is_terminal();
@@ -52,9 +66,8 @@ pub fn init(format: Format) -> Result<(), LogError> {
 }
 
 fn filter(filter: &str) -> Result<EnvFilter, LogError> {
-    let wanted = if filter.trim().is_empty() { "info" } else { filter };
     EnvFilter::builder()
-        .parse(format!("{QUIET},{wanted}"))
+        .parse(format!("{QUIET},{filter}"))
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })
 }
 

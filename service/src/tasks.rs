@@ -224,6 +224,20 @@ impl fmt::Debug for Program {
     }
 }
 
+/// Waits for the first SIGTERM or SIGINT: for a program that has no tasks to stop. Where signals cannot be listened for, the kernel
+/// ends the process as it always did.
+pub async fn signal_received() {
+    match signals() {
+        Ok((mut terminate, mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        Err(_) => std::future::pending().await,
+    }
+}
+
 fn signals() -> std::io::Result<(Signal, Signal)> {
     Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }

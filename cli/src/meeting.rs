@@ -1,0 +1,58 @@
+//! How a short-lived program joins the mesh: under a key of its own that nobody remembers, and listening on no port.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use mesh::{Events, Mesh};
+use prometheus_client::registry::Registry;
+use reading::{NodeKey, Selector};
+
+use crate::args::MeetArgs;
+
+/// How long leaving may take.
+const LEAVE: Duration = Duration::from_secs(2);
+
+/// Joins as a listener.
+pub async fn join(meet: &MeetArgs, interest: Vec<Selector>, plain: Vec<String>) -> anyhow::Result<(Mesh, Events)> {
+    let config = mesh::Config { interest, plain, ..config(meet, new_key()?) };
+    mesh::start(config, &mut Registry::default()).await.context("cannot join the mesh")
+}
+
+/// What every program that is no node asks of the mesh.
+pub fn config(meet: &MeetArgs, key: NodeKey) -> mesh::Config {
+    mesh::Config {
+        connect: meet.connect.clone(),
+        mdns: !meet.no_mdns,
+        try_local: true,
+        listen: Vec::new(),
+        ..mesh::Config::new(key)
+    }
+}
+
+/// A key for this run only.
+pub fn new_key() -> anyhow::Result<NodeKey> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).context("the system gives no randomness for a key")?;
+    Ok(NodeKey::from_seed(seed))
+}
+
+/// Leaves in order.
+pub async fn leave(mesh: Mesh) {
+    if let Err(error) = mesh.stop(LEAVE).await {
+        tracing::debug!(%error, "the mesh was left without good-bye");
+    }
+}
+
+/// Where was searched, for a person who sees nothing.
+pub fn where_searched(meet: &MeetArgs) -> String {
+    let mut places = meet.connect.clone();
+    places.push(format!("this machine (port {})", mesh::PORT));
+    if !meet.no_mdns {
+        places.push("the local network".to_owned());
+    }
+    format!(
+        "nothing heard yet on {}. Is a node running (try `magpie node --simulate`)? Elsewhere than here: --connect /ip4/ADDRESS/tcp/{}",
+        places.join(", "),
+        mesh::PORT
+    )
+}

@@ -1,0 +1,220 @@
+//! Keeps the node's mesh: when it may start, where the node can be dialled, whether it makes progress.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::{Events, Mesh, MeshEvent};
+use prometheus_client::registry::Registry;
+use reading::NodeKey;
+use service::{Component, Health, Metrics as Exposition};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::{Config, DialAddress};
+use crate::floor::{self, SeqnoFloor, Verdict};
+use crate::metrics::Metrics;
+use crate::recorder::Record;
+
+/// A mesh task that has not turned its loop for this long hangs, and only a restart helps.
+const STALLED_MESH: Duration = Duration::from_secs(60);
+/// How often its progress is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Addresses come one by one when the mesh starts, and one announcement for all of them is enough.
+const SETTLE: Duration = Duration::from_millis(20);
+/// How long leaving the mesh may take.
+const LEAVE: Duration = Duration::from_secs(3);
+
+/// The mesh of one node.
+pub struct Link {
+    config: mesh::Config,
+    announce: Vec<String>,
+    floor: SeqnoFloor,
+    records: mpsc::Sender<Record>,
+    health: Component,
+    metrics: Arc<Metrics>,
+    exposition: Exposition,
+}
+
+impl Link {
+    /// Nothing is opened yet.
+    pub fn new(
+        config: &Config,
+        key: NodeKey,
+        floor: SeqnoFloor,
+        records: mpsc::Sender<Record>,
+        health: &Health,
+        metrics: Arc<Metrics>,
+        exposition: Exposition,
+    ) -> Self {
+        let texts = |addresses: &[DialAddress]| addresses.iter().map(|address| address.0.clone()).collect();
+        Self {
+            config: mesh::Config {
+                listen: config.mesh.listen.iter().map(|address| address.0.clone()).collect(),
+                connect: texts(&config.mesh.connect),
+                mdns: config.mesh.mdns,
+                try_local: config.mesh.local,
+                member: Some((config.city.clone(), config.area.clone())),
+                ..mesh::Config::new(key)
+            },
+            announce: texts(&config.mesh.announce),
+            floor,
+            records,
+            health: health.component_with_heartbeat("mesh", STALLED_MESH),
+            metrics,
+            exposition,
+        }
+    }
+
+    /// Waits for a usable clock, joins, and stays until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), mesh::Error> {
+        let behind = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            behind = self.wait_for_clock() => behind,
+        };
+        if let Err(error) = self.floor.raise(mesh::seqno_now()) {
+            warn!(%error, "the highest message number cannot be kept; after a restart with an old clock Kubo subscribers may not hear this node");
+        }
+        let mut registry = Registry::default();
+        let (mesh, events) = mesh::start(self.config.clone(), &mut registry).await?;
+        self.exposition.add(registry);
+        match behind {
+            None => self.health.ready(),
+            Some(behind) => self.health.degraded(clock_is_behind(behind)),
+        }
+        self.tell(Record::Mesh(mesh.clone())).await;
+        self.stay(&mesh, events, &stop).await;
+        if let Err(error) = mesh.stop(LEAVE).await {
+            warn!(%error, "the mesh was left without good-bye");
+        }
+        Ok(())
+    }
+
+    /// How far the clock is behind after all the waiting; `None` where it is right.
+    async fn wait_for_clock(&self) -> Option<Duration> {
+        let started = Instant::now();
+        let mut said = false;
+        loop {
+            self.health.beat();
+            match floor::verdict(mesh::seqno_now(), self.floor.ns(), started.elapsed()) {
+                Verdict::Start => {
+                    self.metrics.clock_behind.set(0);
+                    return None;
+                }
+                Verdict::StartBehind(behind) => {
+                    self.note_behind(behind);
+                    warn!("{}", clock_is_behind(behind));
+                    return Some(behind);
+                }
+                Verdict::Wait(behind) => {
+                    self.note_behind(behind);
+                    self.health.not_ready(format!("{}; waiting for a time server", clock_is_behind(behind)));
+                    if !said {
+                        warn!(
+                            "{}; sampling and storing, and waiting up to {} s for a time server before joining the mesh",
+                            clock_is_behind(behind),
+                            floor::LONGEST_WAIT.as_secs()
+                        );
+                        said = true;
+                    }
+                    tokio::time::sleep(WATCH_INTERVAL.min(behind)).await;
+                }
+            }
+        }
+    }
+
+    fn note_behind(&self, behind: Duration) {
+        self.metrics.clock_behind.set(i64::try_from(behind.as_secs().max(1)).unwrap_or(i64::MAX));
+    }
+
+    async fn stay(&self, mesh: &Mesh, mut events: Events, stop: &CancellationToken) {
+        let mut addresses = BTreeSet::new();
+        let mut changed_at: Option<Instant> = None;
+        let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                event = events.next() => match event {
+                    Some(MeshEvent::Listening { address }) => {
+                        info!(address, "listening");
+                        if addresses.insert(address) {
+                            changed_at.get_or_insert_with(Instant::now);
+                        }
+                    }
+                    Some(MeshEvent::ListeningEnded { address }) => {
+                        if addresses.remove(&address) {
+                            changed_at.get_or_insert_with(Instant::now);
+                        }
+                    }
+                    Some(MeshEvent::PortTaken { wanted, instead }) => {
+                        warn!(wanted, instead, "the port belongs to another program; listening elsewhere");
+                    }
+                    Some(MeshEvent::PeerConnected { peer, address }) => info!(peer, address, "peer connected"),
+                    Some(MeshEvent::PeerDisconnected { peer }) => info!(peer, "peer disconnected"),
+                    Some(_) => {}
+                    None => return,
+                },
+                () = settled(changed_at) => {
+                    changed_at = None;
+                    let announced = announced(&addresses, &self.announce);
+                    self.tell(Record::Addresses(announced)).await;
+                }
+                _ = watch.tick() => {
+                    if mesh.progress() < STALLED_MESH {
+                        self.health.beat();
+                    }
+                }
+            }
+        }
+    }
+
+    /// The recorder outlives this task but for a stop, when there is nothing more to tell.
+    async fn tell(&self, record: Record) {
+        drop(self.records.send(record).await);
+    }
+}
+
+async fn settled(changed_at: Option<Instant>) {
+    match changed_at {
+        Some(at) => tokio::time::sleep_until(at + SETTLE).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Loopback is announced only where there is nothing else: elsewhere it would send everybody to themselves.
+fn announced(listening: &BTreeSet<String>, configured: &[String]) -> Vec<String> {
+    let is_loopback = |address: &String| {
+        let host = address.split('/').nth(2).and_then(|host| host.parse::<IpAddr>().ok());
+        host.is_some_and(|ip| ip.is_loopback())
+    };
+    let reachable: Vec<&String> = listening.iter().filter(|address| !is_loopback(address)).collect();
+    let listening: Vec<&String> = if reachable.is_empty() { listening.iter().collect() } else { reachable };
+    configured.iter().chain(listening).cloned().collect()
+}
+
+fn clock_is_behind(behind: Duration) -> String {
+    format!(
+        "the clock is {} s behind the last start: Kubo subscribers ignore this node until it is right (set the clock, or `ipfs pubsub reset` there)",
+        behind.as_secs().max(1)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_announced_only_where_there_is_nothing_else() {
+        let set = |addresses: &[&str]| addresses.iter().map(ToString::to_string).collect::<BTreeSet<String>>();
+        let both = set(&["/ip4/127.0.0.1/tcp/4710", "/ip4/192.0.2.7/tcp/4710"]);
+        assert_eq!(announced(&both, &[]), ["/ip4/192.0.2.7/tcp/4710"]);
+        let alone = set(&["/ip4/127.0.0.1/tcp/4710"]);
+        assert_eq!(announced(&alone, &[]), ["/ip4/127.0.0.1/tcp/4710"]);
+        let forwarded = ["/dns4/city.example/tcp/4710".to_owned()];
+        assert_eq!(announced(&both, &forwarded), ["/dns4/city.example/tcp/4710", "/ip4/192.0.2.7/tcp/4710"]);
+    }
+}

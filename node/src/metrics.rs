@@ -1,0 +1,67 @@
+//! The node's own metrics; those of the mesh and of libp2p come from `mesh`.
+
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use reading::{ClockState, Flag, Quantity, Reading};
+
+/// Counters and gauges of one node.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    readings: Family<ReadingLabels, Counter>,
+    /// Frames that were numbered and signed.
+    pub frames_signed: Counter,
+    /// Frames that the store did not take.
+    pub store_failures: Counter,
+    /// Frames that the mesh did not take.
+    pub publish_failures: Counter,
+    clock_state: Gauge,
+    /// Seconds by which the wall clock is behind the last start.
+    pub clock_behind: Gauge,
+}
+
+/// Both from closed sets: a few dozen series at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ReadingLabels {
+    quantity: Quantity,
+    flag: Flag,
+}
+
+impl EncodeLabelSet for ReadingLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        use prometheus_client::encoding::EncodeLabel;
+        ("quantity", self.quantity.to_string()).encode(encoder.encode_label())?;
+        ("flag", self.flag.to_string()).encode(encoder.encode_label())
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let node = registry.sub_registry_with_prefix("magpie_node");
+        node.register("readings", "Readings taken, by quantity and flag", metrics.readings.clone());
+        node.register("frames_signed", "Frames numbered and signed", metrics.frames_signed.clone());
+        node.register("store_failures", "Frames that the store did not take", metrics.store_failures.clone());
+        node.register("publish_failures", "Frames that the mesh did not take", metrics.publish_failures.clone());
+        node.register("clock_state", "1 synced, 2 free-running, 3 unknown", metrics.clock_state.clone());
+        node.register(
+            "clock_behind_seconds",
+            "How far the wall clock is behind the last start; foreign subscribers may ignore the node until it is 0",
+            metrics.clock_behind.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn count_readings(&self, readings: &[Reading]) {
+        for reading in readings {
+            self.readings.get_or_create(&ReadingLabels { quantity: reading.quantity, flag: reading.flag }).inc();
+        }
+    }
+
+    pub(crate) fn set_clock(&self, state: ClockState) {
+        self.clock_state.set(i64::from(state.0));
+    }
+}

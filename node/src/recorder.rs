@@ -1,0 +1,234 @@
+//! Where a reading becomes a frame: numbered, signed, stored, and then published. One task does it, so that seq has no holes and a
+//! frame is committed before anybody sees it.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use mesh::Mesh;
+use reading::{
+    Announcement, Author, Event, EventCode, Frame, Payload, Place, Position, Previous, Readings, Sensor, Text,
+};
+use service::Component;
+use store::StoreHandle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::plain::PlainPublisher;
+
+/// What the recorder is asked to do.
+#[derive(Debug)]
+pub enum Record {
+    /// These are the node's sensors now.
+    Sensors(Vec<Sensor>),
+    /// The node can be dialled on these multiaddresses now.
+    Addresses(Vec<String>),
+    /// The mesh is up.
+    Mesh(Mesh),
+    /// One sampling tick.
+    Readings(Vec<reading::Reading>),
+    /// Something happened.
+    Event(Event),
+}
+
+/// What does not change while the node runs.
+#[derive(Debug)]
+pub struct About {
+    /// City, area, name.
+    pub place: Place,
+    /// Where on earth, if the owner says so.
+    pub position: Option<Position>,
+    /// The epoch before this one.
+    pub previous: Option<Previous>,
+}
+
+/// Numbers, signs, stores and publishes.
+pub struct Recorder {
+    about: About,
+    author: Author,
+    clock: Clock,
+    store: StoreHandle,
+    health: Component,
+    metrics: Arc<Metrics>,
+    plain: PlainPublisher,
+    mesh: Option<Mesh>,
+    sensors: Option<Vec<Sensor>>,
+    addresses: Vec<Text<128>>,
+    announced: Option<Announced>,
+    store_works: bool,
+}
+
+/// The newest announcement.
+struct Announced {
+    announcement: Announcement,
+    seq: u64,
+    frame: Frame,
+}
+
+impl Recorder {
+    /// A recorder that has announced nothing yet.
+    pub fn new(
+        about: About,
+        author: Author,
+        clock: Clock,
+        store: StoreHandle,
+        health: Component,
+        metrics: Arc<Metrics>,
+        plain: PlainPublisher,
+    ) -> Self {
+        Self {
+            about,
+            author,
+            clock,
+            store,
+            health,
+            metrics,
+            plain,
+            mesh: None,
+            sensors: None,
+            addresses: Vec::new(),
+            announced: None,
+            store_works: true,
+        }
+    }
+
+    /// Works until told to stop; what was handed over before that is still recorded.
+    pub async fn run(mut self, mut orders: mpsc::Receiver<Record>, stop: CancellationToken) -> Result<(), Infallible> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                order = orders.recv() => match order {
+                    Some(order) => self.follow(order).await,
+                    None => break,
+                },
+            }
+        }
+        orders.close();
+        while let Some(order) = orders.recv().await {
+            self.follow(order).await;
+        }
+        stop.cancelled().await;
+        Ok(())
+    }
+
+    async fn follow(&mut self, order: Record) {
+        match order {
+            Record::Sensors(sensors) => {
+                self.sensors = Some(sensors);
+                self.announce().await;
+            }
+            Record::Addresses(addresses) => {
+                self.addresses = addresses
+                    .into_iter()
+                    .filter_map(|address| Text::new(address).ok())
+                    .take(reading::MAX_ADDRESSES)
+                    .collect();
+                self.announce().await;
+            }
+            Record::Mesh(mesh) => {
+                // What was announced before there was a mesh is news to everybody.
+                if let Some(announced) = &self.announced {
+                    publish(&mesh, &announced.frame, &self.metrics).await;
+                }
+                self.plain.start(mesh.clone());
+                self.mesh = Some(mesh);
+            }
+            Record::Readings(readings) => self.record_readings(readings).await,
+            Record::Event(event) => {
+                self.announce().await;
+                self.record(&Payload::Event(event)).await;
+            }
+        }
+    }
+
+    /// Signs an announcement where there is something new to announce. The first one is the epoch's seq 1, and it waits for the
+    /// sensors: readings refer to them by their position in it.
+    async fn announce(&mut self) {
+        let Some(sensors) = self.sensors.clone() else { return };
+        let announcement = Announcement {
+            place: self.about.place.clone(),
+            addresses: self.addresses.clone(),
+            sensors,
+            firmware: Text::lossy(env!("CARGO_PKG_VERSION")),
+            position: self.about.position,
+            previous: self.about.previous,
+            certificate: Vec::new(),
+        };
+        if self.announced.as_ref().is_some_and(|announced| announced.announcement == announcement) {
+            return;
+        }
+        if let Some(frame) = self.record(&Payload::Announcement(announcement.clone())).await {
+            self.announced = Some(Announced { announcement, seq: frame.seq(), frame });
+        }
+    }
+
+    async fn record_readings(&mut self, readings: Vec<reading::Reading>) {
+        let Some(announcement) = self.announced.as_ref().map(|announced| announced.seq) else {
+            warn!("readings came before the sensors were announced and were dropped");
+            return;
+        };
+        self.metrics.count_readings(&readings);
+        let payload = Payload::Readings(Readings { announcement, readings });
+        if let (Some(frame), Payload::Readings(Readings { readings, .. })) = (self.record(&payload).await, &payload) {
+            self.plain.publish(&self.about.place, frame.stamp(), readings);
+        }
+    }
+
+    /// Signs, commits, publishes.
+    async fn record(&mut self, payload: &Payload) -> Option<Frame> {
+        let stamp = self.clock.stamp();
+        self.metrics.set_clock(stamp.clock);
+        let frame = match self.author.sign(stamp, payload) {
+            Ok(frame) => frame,
+            Err(error) => {
+                error!(kind = %payload.kind(), %error, "a frame could not be signed and is lost");
+                return None;
+            }
+        };
+        self.metrics.frames_signed.inc();
+        self.commit(&frame).await;
+        if let Some(mesh) = &self.mesh {
+            publish(mesh, &frame, &self.metrics).await;
+        }
+        Some(frame)
+    }
+
+    /// Commits a frame. A store that does not write does not silence the node: it goes on live, and says so in its health.
+    async fn commit(&mut self, frame: &Frame) {
+        match self.store.append(vec![frame.clone()]).await {
+            Ok(_) => {
+                self.health.ready();
+                if !self.store_works {
+                    self.store_works = true;
+                    info!("the store writes again");
+                }
+            }
+            Err(error) => {
+                self.metrics.store_failures.inc();
+                self.health.not_ready(format!("the store does not write: {error}"));
+                if self.store_works {
+                    self.store_works = false;
+                    error!(%error, "the store does not write; readings go out live but are not kept");
+                }
+            }
+        }
+    }
+}
+
+async fn publish(mesh: &Mesh, frame: &Frame, metrics: &Metrics) {
+    match mesh.publish(frame.clone()).await {
+        Ok(_) => {}
+        // The mesh task has ended, which ends the program with its reason; the frame is in the store.
+        Err(error) => {
+            metrics.publish_failures.inc();
+            warn!(frame = %frame.id(), %error, "a frame was stored but not published");
+        }
+    }
+}
+
+/// An event about one sensor.
+pub fn sensor_event(code: EventCode, sensor: usize, detail: &str) -> Event {
+    Event { code, sensor: u8::try_from(sensor).ok(), detail: Text::lossy(detail) }
+}

@@ -1,0 +1,240 @@
+//! The sensors of this node: which buses there are, which chips answer, in which order they are announced.
+
+use std::time::Duration;
+
+use hal::{Bus, BusError, BusSource, ChipAt, Measured, ScanReport};
+use reading::{Flag, Reading, Reason, Sensor, Text};
+use tokio::sync::oneshot;
+
+use crate::config::{ChipConfig, SensorsConfig};
+
+/// One announced sensor.
+#[derive(Clone, Debug)]
+pub struct NodeSensor {
+    /// The bus it sits on.
+    pub bus: Bus,
+    /// What and where.
+    pub chip: ChipAt,
+    /// The chip's serial number, empty where it has none or none is known yet.
+    pub serial: String,
+    /// Time between two readings.
+    pub interval: Duration,
+}
+
+impl NodeSensor {
+    /// What the announcement says of it.
+    pub fn describe(&self) -> Sensor {
+        Sensor {
+            model: Text::lossy(self.chip.model.name()),
+            bus: Text::lossy(self.bus.name()),
+            address: self.chip.address,
+            serial: Text::lossy(&self.serial),
+            correction: Text::default(),
+            simulated: self.bus.is_simulated(),
+        }
+    }
+
+    /// The readings of one turn, for the sensor at position `index`. Without a sample every quantity of the chip is missing: silence is
+    /// said, never guessed.
+    pub fn readings(&self, index: usize, sampled: Result<&[Measured], Reason>) -> Vec<Reading> {
+        let sensor = u8::try_from(index).unwrap_or(u8::MAX);
+        match sampled {
+            Ok(measured) => measured
+                .iter()
+                .map(|&Measured { quantity, value, flag, reason }| Reading {
+                    sensor,
+                    quantity,
+                    value: Some(value),
+                    raw: None,
+                    flag,
+                    reason,
+                })
+                .collect(),
+            Err(reason) => self
+                .chip
+                .model
+                .quantities()
+                .iter()
+                .map(|&quantity| Reading { sensor, quantity, value: None, raw: None, flag: Flag::MISSING, reason })
+                .collect(),
+        }
+    }
+}
+
+/// Where this node's chips may be.
+#[derive(Debug)]
+pub struct Sensors {
+    config: SensorsConfig,
+    sources: Vec<BusSource>,
+    buses: Vec<Bus>,
+    sensors: Vec<NodeSensor>,
+}
+
+/// What a look at the buses found wrong, for people.
+pub type Problems = Vec<String>;
+
+impl Sensors {
+    /// Nothing is opened yet. `simulated` holds the seed of the simulated air.
+    pub fn new(config: SensorsConfig, simulated: Option<u64>) -> Self {
+        let sources = match simulated {
+            Some(seed) => {
+                let models = hal::Model::ALL.iter().map(|model| model.name().to_owned());
+                let models = match config.chips.as_slice() {
+                    [] => models.collect(),
+                    chips => chips.iter().map(|chip| chip.model.name().to_owned()).collect(),
+                };
+                vec![BusSource::Simulated { seed, models }]
+            }
+            None => config.buses.iter().cloned().map(BusSource::Device).collect(),
+        };
+        Self { config, sources, buses: Vec::new(), sensors: Vec::new() }
+    }
+
+    /// The sensors in the order of the announcement. A sensor keeps its place while the program runs.
+    pub fn list(&self) -> &[NodeSensor] {
+        &self.sensors
+    }
+
+    /// The open buses.
+    pub fn buses(&self) -> &[Bus] {
+        &self.buses
+    }
+
+    /// Notes a serial number that a sample brought; whether it was news.
+    pub fn learn_serial(&mut self, index: usize, serial: &str) -> bool {
+        match self.sensors.get_mut(index) {
+            Some(sensor) if sensor.serial != serial => {
+                sensor.serial = serial.to_owned();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Opens the buses that are not open yet and looks who is there. Chips that are new are added; none is ever taken away, since a
+    /// chip that does not answer is a fact to report. Gives what is wrong.
+    pub async fn look(&mut self) -> Problems {
+        let mut problems = self.open();
+        for bus in self.buses.clone() {
+            match scan(&bus).await {
+                Ok(report) => self.take_up(&bus, &report, &mut problems),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        self.expect_configured(&mut problems);
+        if self.sensors.is_empty() && problems.is_empty() {
+            let names: Vec<&str> = self.buses.iter().map(Bus::name).collect();
+            problems.push(format!(
+                "no known chip answers on {}: check the wiring and the 3.3 V supply, or try the node without hardware: magpie node --simulate",
+                names.join(", ")
+            ));
+        }
+        problems
+    }
+
+    fn open(&mut self) -> Problems {
+        let sources = if self.sources.is_empty() {
+            hal::device_buses().into_iter().map(BusSource::Device).collect()
+        } else {
+            self.sources.clone()
+        };
+        if sources.is_empty() {
+            return vec![
+                "this machine has no I2C bus (/dev/i2c-*): turn it on with `sudo raspi-config` (Interface Options) and restart, \
+                 or try the node without hardware: magpie node --simulate"
+                    .to_owned(),
+            ];
+        }
+        let mut problems = Vec::new();
+        for source in sources {
+            if self.buses.iter().any(|bus| opened_from(bus, &source)) {
+                continue;
+            }
+            match Bus::open(source) {
+                Ok(bus) => self.buses.push(bus),
+                Err(error) => problems.push(with_source(&error)),
+            }
+        }
+        problems
+    }
+
+    fn take_up(&mut self, bus: &Bus, report: &ScanReport, problems: &mut Problems) {
+        for found in &report.found {
+            let known =
+                self.sensors.iter_mut().find(|known| known.bus.name() == bus.name() && known.chip == found.chip);
+            match known {
+                Some(known) => known.serial.clone_from(&found.serial),
+                None => {
+                    let interval = self.interval_of(bus.name(), found.chip);
+                    let (bus, chip, serial) = (bus.clone(), found.chip, found.serial.clone());
+                    self.sensors.push(NodeSensor { bus, chip, serial, interval });
+                }
+            }
+        }
+        for unknown in &report.unknown {
+            problems.push(format!("0x{:02x} on {}: {}", unknown.address, bus.name(), unknown.detail));
+        }
+    }
+
+    /// A chip that the configuration names is announced even if it does not answer: its readings then say that it is missing.
+    fn expect_configured(&mut self, problems: &mut Problems) {
+        for wanted in self.config.chips.clone() {
+            if self.sensors.iter().any(|sensor| is_meant(&wanted, sensor.bus.name(), sensor.chip)) {
+                continue;
+            }
+            let bus = self.buses.iter().find(|bus| wanted.bus.as_deref().is_none_or(|name| name == bus.name()));
+            let address = wanted.address.or_else(|| wanted.model.addresses().first().copied()).unwrap_or(0);
+            let chip = ChipAt { model: wanted.model, address };
+            let place = wanted.bus.as_deref().or(bus.map(Bus::name)).unwrap_or("any bus");
+            problems.push(format!("{chip} on {place} is configured but does not answer: check its wiring and address"));
+            if let Some(bus) = bus.cloned() {
+                let interval = wanted.interval.unwrap_or(self.config.interval);
+                self.sensors.push(NodeSensor { bus, chip, serial: String::new(), interval });
+            }
+        }
+    }
+
+    fn interval_of(&self, bus: &str, chip: ChipAt) -> Duration {
+        let configured = self.config.chips.iter().find(|wanted| is_meant(wanted, bus, chip));
+        configured.and_then(|wanted| wanted.interval).unwrap_or(self.config.interval)
+    }
+}
+
+fn is_meant(wanted: &ChipConfig, bus: &str, chip: ChipAt) -> bool {
+    wanted.model == chip.model
+        && wanted.address.is_none_or(|address| address == chip.address)
+        && wanted.bus.as_deref().is_none_or(|name| name == bus)
+}
+
+fn opened_from(bus: &Bus, source: &BusSource) -> bool {
+    match source {
+        BusSource::Device(path) => !bus.is_simulated() && path.file_name().is_some_and(|name| name == bus.name()),
+        BusSource::Simulated { .. } => bus.is_simulated(),
+    }
+}
+
+/// Asks the bus's thread, and waits no longer than a scan may take.
+pub async fn scan(bus: &Bus) -> Result<ScanReport, String> {
+    let (reply, answer) = oneshot::channel();
+    bus.scan(move |report| drop(reply.send(report))).map_err(|busy| format!("{}: {busy}", bus.name()))?;
+    match tokio::time::timeout(SCAN_DEADLINE, answer).await {
+        Ok(Ok(Ok(report))) => Ok(report),
+        Ok(Ok(Err(error))) => Err(with_source(&error)),
+        Ok(Err(_)) => Err(format!("{}: its thread has stopped", bus.name())),
+        Err(_) => Err(format!(
+            "{} did not finish a scan in {} s: something holds the bus; check the wiring",
+            bus.name(),
+            SCAN_DEADLINE.as_secs()
+        )),
+    }
+}
+
+/// Longer than every known address timing out one after another would take.
+const SCAN_DEADLINE: Duration = Duration::from_secs(20);
+
+fn with_source(error: &BusError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
