@@ -50,8 +50,12 @@ const TABLES: &str = "
 
 /// The name that SQLite gives to the write-ahead log of the file at `path`.
 pub(crate) fn wal_path(path: &Path) -> PathBuf {
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(end);
     name.into()
 }
 
@@ -123,7 +127,9 @@ fn look(path: &Path) -> Result<Outline, StoreError> {
     }
     let wanted = u64::from(number(28)) * PAGE_BYTES;
     let suspicious = bytes < wanted;
-    let log_bytes = std::fs::metadata(wal_path(path)).map_or(0, |log| log.len());
+    // A crash while the file was created leaves a journal, from which SQLite goes back to an empty file.
+    let log_bytes: u64 =
+        ["-wal", "-journal"].iter().map(|end| std::fs::metadata(beside(path, end)).map_or(0, |log| log.len())).sum();
     if suspicious && log_bytes == 0 {
         return Err(torn(path, &format!("{bytes} of {wanted} bytes are left")));
     }

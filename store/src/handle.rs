@@ -21,6 +21,9 @@ const GROUP_FRAMES: usize = 1024;
 /// A sync that failed is tried again after this, or after the sync interval where that is shorter.
 const SYNC_RETRY: Duration = Duration::from_secs(10);
 
+/// The bytes in [`StoreStats`] are asked for at most this often between syncs: it takes some system calls.
+const WEIGH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A handle on the store's thread. Cheap to clone; when the last one is gone, the thread syncs and ends.
 #[derive(Clone)]
 pub struct StoreHandle {
@@ -60,7 +63,8 @@ impl StoreStats {
 
 enum Request {
     Append(Vec<Frame>, oneshot::Sender<Result<usize, StoreError>>),
-    Ask(Box<dyn FnOnce(&mut Store) + Send>),
+    Ask(Box<dyn FnOnce(&Store) + Send>),
+    Sync(oneshot::Sender<Result<(), StoreError>>),
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -87,7 +91,9 @@ impl StoreHandle {
 
     /// As [`Store::sync`].
     pub async fn sync(&self) -> Result<(), StoreError> {
-        self.ask(Store::sync).await
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Sync(reply)).await?;
+        answer.await.map_err(|_| StoreError::Stopped)?
     }
 
     /// As [`Store::last_seq`].
@@ -102,7 +108,7 @@ impl StoreHandle {
 
     /// As [`Store::nodes`].
     pub async fn nodes(&self) -> Result<Vec<NodeId>, StoreError> {
-        self.ask(|store| store.nodes()).await
+        self.ask(Store::nodes).await
     }
 
     /// As [`Store::epochs`].
@@ -151,10 +157,10 @@ impl StoreHandle {
 
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+        question: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let ask = Box::new(move |store: &mut Store| {
+        let ask = Box::new(move |store: &Store| {
             // Whoever asked may have gone.
             let _ = reply.send(question(store));
         });
@@ -182,6 +188,8 @@ struct Owner {
     books: StoreStats,
     /// When the frames that are not on the disk yet must be.
     sync_due: Option<Instant>,
+    /// When the bytes of file and thread were asked for last.
+    weighed: Option<Instant>,
     written_before: Option<u64>,
 }
 
@@ -191,13 +199,13 @@ type Waiting = (Vec<Frame>, oneshot::Sender<Result<usize, StoreError>>);
 impl Owner {
     fn new(store: Store, stats: Arc<Mutex<StoreStats>>) -> Self {
         let books = StoreStats { last_sync: Some(Instant::now()), ..StoreStats::default() };
-        let mut owner = Self { store, stats, books, sync_due: None, written_before: None };
+        let mut owner = Self { store, stats, books, sync_due: None, weighed: None, written_before: None };
         owner.publish();
         owner
     }
 
     fn run(mut self, queue: &Queue) {
-        self.written_before = written_by_this_thread();
+        (self.written_before, self.weighed) = (written_by_this_thread(), None);
         while let Some(request) = self.next(queue) {
             let mut request = Some(request);
             while let Some(current) = request.take() {
@@ -207,16 +215,20 @@ impl Owner {
                         self.append(group);
                         request = after;
                     }
-                    Request::Ask(ask) => ask(&mut self.store),
-                    Request::Close(reply) => {
+                    Request::Ask(ask) => {
+                        ask(&self.store);
                         self.publish();
+                    }
+                    Request::Sync(reply) => {
+                        let _ = reply.send(self.sync());
+                    }
+                    Request::Close(reply) => {
                         // Whoever asked may have gone; the file is closed all the same.
                         let _ = reply.send(self.store.close());
                         return;
                     }
                 }
             }
-            self.publish();
         }
         if let Err(error) = self.store.close() {
             tracing::error!(%error, "store closed badly");
@@ -231,7 +243,7 @@ impl Owner {
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());
                     if left.is_zero() {
-                        self.sync();
+                        let _ = self.sync();
                         continue;
                     }
                     queue.recv_timeout(left)
@@ -239,7 +251,10 @@ impl Owner {
             };
             match received {
                 Ok((request, _place)) => return Some(request),
-                Err(RecvTimeoutError::Timeout) => self.sync(),
+                Err(RecvTimeoutError::Timeout) => {
+                    // It is in the log and in the books, and tried again.
+                    let _ = self.sync();
+                }
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
@@ -247,40 +262,45 @@ impl Owner {
 
     fn append(&mut self, group: Vec<Waiting>) {
         let batches: Vec<&[Frame]> = group.iter().map(|(frames, _)| frames.as_slice()).collect();
-        match self.store.append_batches(&batches) {
+        let outcome = self.store.append_batches(&batches);
+        match &outcome {
             Ok(new) => {
                 self.books.appended += new.iter().sum::<usize>() as u64;
                 self.books.last_error = None;
                 if self.store.unsynced() > 0 && self.sync_due.is_none() {
                     self.sync_due = Some(Instant::now() + self.store.options().sync_interval);
                 }
-                for ((_, reply), new) in group.into_iter().zip(new) {
-                    // Whoever asked may have gone; the frames are stored all the same.
-                    let _ = reply.send(Ok(new));
-                }
             }
-            Err(error) => {
-                self.books.last_error = Some(error.clone());
-                for (_, reply) in group {
-                    let _ = reply.send(Err(error.clone()));
-                }
-            }
+            Err(error) => self.books.last_error = Some(error.clone()),
+        }
+        self.publish();
+        for (index, (_, reply)) in group.into_iter().enumerate() {
+            let answer = match &outcome {
+                Ok(new) => Ok(new.get(index).copied().unwrap_or(0)),
+                Err(error) => Err(error.clone()),
+            };
+            // Whoever asked may have gone; the frames are stored all the same.
+            let _ = reply.send(answer);
         }
     }
 
-    fn sync(&mut self) {
-        match self.store.sync() {
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let outcome = self.store.sync();
+        match &outcome {
             Ok(()) => {
                 self.sync_due = None;
                 self.books.last_sync = Some(Instant::now());
+                self.books.last_error = None;
             }
             Err(error) => {
                 tracing::error!(%error, "store not synced");
                 self.sync_due = Some(Instant::now() + SYNC_RETRY.min(self.store.options().sync_interval));
-                self.books.last_error = Some(error);
+                self.books.last_error = Some(error.clone());
             }
         }
+        self.weighed = None;
         self.publish();
+        outcome
     }
 
     fn publish(&mut self) {
@@ -288,9 +308,13 @@ impl Owner {
         books.frames = self.store.frames();
         books.unsynced = self.store.unsynced();
         books.damaged = self.store.damaged();
-        books.bytes_on_disk = self.store.bytes_on_disk();
-        books.bytes_written =
-            self.written_before.zip(written_by_this_thread()).map(|(before, now)| now.saturating_sub(before));
+        let now = Instant::now();
+        if self.weighed.is_none_or(|weighed| now.duration_since(weighed) >= WEIGH_INTERVAL) {
+            self.weighed = Some(now);
+            books.bytes_on_disk = self.store.bytes_on_disk();
+            books.bytes_written =
+                self.written_before.zip(written_by_this_thread()).map(|(before, now)| now.saturating_sub(before));
+        }
         *self.stats.lock().unwrap_or_else(PoisonError::into_inner) = books.clone();
     }
 }

@@ -115,9 +115,8 @@ impl Store {
             let mut rows = statement.query(params![run.key(from), run.key(to)])?;
             while let Some(row) = rows.next()? {
                 let seq = Run::seq(row.get(0)?);
-                let packed = row.get_ref(1)?.as_blob().map_err(|_| {
-                    rusqlite::Error::InvalidColumnType(1, "bytes".to_owned(), rusqlite::types::Type::Null)
-                })?;
+                // What is no blob is as damaged as a blob of the wrong bytes.
+                let packed = row.get_ref(1)?.as_blob().unwrap_or_default();
                 let unpacked = run.beginning.unpack(seq, packed).unwrap_or_default();
                 if bytes > 0 && bytes + unpacked.len() > max_bytes {
                     (batch.more, batch.next_seq) = (true, seq);
@@ -173,26 +172,18 @@ impl Store {
         if time_of(&newest) < time_us {
             return Ok(None);
         }
-        // The frame sought has a seq in low..=high, and `found` is the best so far.
-        let (mut low, mut high, mut found) = (first, newest.seq(), newest.id());
+        // The frame sought is the first from `low` on, and none that is too early has a seq of `high` or more.
+        let (mut low, mut high) = (first, newest.seq());
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.at_or_after(run, middle)? {
-                Some(frame) if frame.seq() < high || time_of(&frame) < time_us => {
-                    if time_of(&frame) < time_us {
-                        low = frame.seq() + 1;
-                    } else {
-                        (high, found) = (middle, frame.id());
-                    }
-                }
-                // Nothing between the middle and what is found.
-                _ => high = middle,
+            let Some(frame) = self.at_or_after(run, middle)? else { break };
+            if time_of(&frame) < time_us {
+                low = frame.seq() + 1;
+            } else {
+                high = middle;
             }
         }
-        if let Some(frame) = self.at_or_after(run, low)?.filter(|frame| time_of(frame) >= time_us) {
-            found = frame.id();
-        }
-        Ok(Some((*later_start, found)))
+        Ok(self.at_or_after(run, low)?.map(|frame| (*later_start, frame.id())))
     }
 
     /// The first sound frame from `seq` on.

@@ -10,10 +10,12 @@ use reading::{Frame, Payload};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::file::PAGE_BYTES;
-use crate::store::{MAX_SEQ, Run, count};
+use crate::store::{MAX_SEQ, Run, SEQ_BITS, count};
 
 /// When the store is full, this part of it is emptied at once, so that most appends empty nothing.
 const SLICE: u64 = 64;
+/// A store keeps at least this much, whatever it is told: below that, a run's announcement might leave before its first readings come.
+const MIN_BYTES: u64 = 64 * 1024;
 /// Frames that one append removes at least, when there are that many to remove; it never removes more than four times what it
 /// adds beyond that, so that a store that was made smaller shrinks bit by bit.
 const MIN_REMOVED: u64 = 256;
@@ -26,6 +28,7 @@ const MAX_EMPTY_RUNS: u32 = 10_000;
 
 /// Removes frames if they take more than `max_bytes`, after `added` came; returns how many were removed.
 pub(crate) fn retain(db: &Connection, max_bytes: u64, added: usize) -> rusqlite::Result<u64> {
+    let max_bytes = max_bytes.max(MIN_BYTES);
     if used_bytes(db)? <= max_bytes {
         return Ok(0);
     }
@@ -146,9 +149,11 @@ fn newest_announcement(db: &Connection, run: &Run, seq: u64) -> rusqlite::Result
 
 /// Forgets runs of which nothing is left, but for each node's latest: the next run's announcement names it.
 fn forget_empty_runs(db: &Connection) -> rusqlite::Result<()> {
-    let empty = "gone_to > 0
-        AND NOT EXISTS (SELECT 1 FROM frame WHERE key BETWEEN (run.id << 36) AND (run.id << 36) + ((1 << 36) - 1))
-        AND NOT EXISTS (SELECT 1 FROM announcement WHERE key BETWEEN (run.id << 36) AND (run.id << 36) + ((1 << 36) - 1))";
+    let keys = format!("BETWEEN run.id << {SEQ_BITS} AND (run.id << {SEQ_BITS}) + {MAX_SEQ}");
+    let empty = format!(
+        "gone_to > 0 AND NOT EXISTS (SELECT 1 FROM frame WHERE key {keys})
+            AND NOT EXISTS (SELECT 1 FROM announcement WHERE key {keys})"
+    );
     db.prepare_cached(&format!(
         "DELETE FROM run WHERE {empty} AND EXISTS (SELECT 1 FROM run AS later WHERE later.node = run.node AND later.id > run.id)"
     ))?
@@ -160,7 +165,7 @@ fn forget_empty_runs(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The keys of every frame that the run may have.
 fn keys(id: i64) -> (i64, i64) {
-    let seqs = MAX_SEQ as i64;
-    (id * (seqs + 1), id * (seqs + 1) + seqs)
+    (id << SEQ_BITS, (id << SEQ_BITS) | MAX_SEQ as i64)
 }

@@ -12,7 +12,7 @@ use crate::packed::Beginning;
 use crate::{StoreError, file};
 
 /// Bits of a row's key that hold the seq; the run's id is above them. 2^36 frames are 54 years at 40 a second.
-const SEQ_BITS: u32 = 36;
+pub(crate) const SEQ_BITS: u32 = 36;
 /// The highest seq that a row's key can hold.
 pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
 /// Ids of runs that fit above the seq.
@@ -26,7 +26,7 @@ const COUNTED_AT_OPEN: u32 = 256;
 /// How much a store keeps, and how much a power cut may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes that frames may take in the file; the oldest leave when there are more. The file itself has at most the write-ahead log
+    /// Bytes that frames may take in the file, at least 64 KiB; the oldest leave when there are more. The file itself has at most the write-ahead log
     /// (about 270 KB) on top, and never shrinks: its room is used again.
     pub max_bytes: u64,
     /// A power cut costs the frames of at most this time. Kept by [`StoreHandle`](crate::StoreHandle); who uses a [`Store`] calls
