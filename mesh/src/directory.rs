@@ -83,15 +83,23 @@ impl Directory {
         self.note(frame, true)
     }
 
-    /// What describes a frame: the announcement that its readings refer to, or for other kinds the latest of its epoch before it.
+    /// What describes a frame: the announcement that its readings refer to, or for other kinds the latest of its epoch up to it.
     pub fn describe(&self, frame: &Frame) -> Option<Arc<Announcement>> {
-        let entry = self.nodes.get(&frame.node())?;
-        let of_epoch = entry.described.iter().rev().filter(|(epoch, ..)| *epoch == frame.epoch());
-        let mut fitting: Box<dyn Iterator<Item = _>> = match frame.payload().ok()? {
-            Payload::Readings(readings) => Box::new(of_epoch.filter(move |(_, seq, _)| *seq == readings.announcement)),
-            _ => Box::new(of_epoch.filter(|(_, seq, _)| *seq <= frame.seq())),
-        };
-        fitting.next().map(|(.., announcement)| announcement.clone())
+        match frame.payload().ok()? {
+            Payload::Readings(readings) => self.described(&frame.node(), frame.epoch(), readings.announcement),
+            _ => {
+                let described = &self.nodes.get(&frame.node())?.described;
+                let earlier = described.iter().filter(|(epoch, seq, _)| *epoch == frame.epoch() && *seq <= frame.seq());
+                earlier.max_by_key(|(_, seq, _)| *seq).map(|(.., announcement)| announcement)
+            }
+        }
+        .cloned()
+    }
+
+    /// The announcement with this number.
+    pub(crate) fn described(&self, node: &NodeId, epoch: Epoch, seq: u64) -> Option<&Arc<Announcement>> {
+        let described = &self.nodes.get(node)?.described;
+        described.iter().find(|known| (known.0, known.1) == (epoch, seq)).map(|(.., announcement)| announcement)
     }
 
     /// The latest announcement of a node.
@@ -102,6 +110,11 @@ impl Directory {
     /// Every node with its latest announcement, as it was signed and decoded, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = (&Frame, &Arc<Announcement>)> {
         self.nodes.values().map(|entry| (&entry.frame, &entry.announcement))
+    }
+
+    /// Whether an announcement of this run of a node is known.
+    pub(crate) fn knows(&self, node: &NodeId, epoch: Epoch) -> bool {
+        self.nodes.get(node).is_some_and(|entry| entry.frame.epoch() == epoch)
     }
 
     /// How many nodes are known.
@@ -226,4 +239,127 @@ fn supersedes(frame: &Frame, announcement: &Announcement, live: bool, held: &Ent
         return live;
     }
     live || (stamp.time_us, frame.epoch()) > (held_stamp.time_us, held.frame.epoch())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Node, label, previous};
+
+    fn places(directory: &Directory) -> Vec<String> {
+        let mut places: Vec<_> = directory.nodes().map(|(_, announcement)| announcement.place.to_string()).collect();
+        places.sort();
+        places
+    }
+
+    #[test]
+    fn the_later_of_two_announcements_stays_in_whatever_order_they_come() {
+        let mut node = Node::new(1, "seoul", "jung");
+        let first = node.announcement();
+        let second = node.moved_to("mapo").announcement();
+        let mut restarted = node.restart();
+        let third = restarted.moved_to("nowon").announcement();
+        let all = [&first, &second, &third];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut directory = Directory::new(10);
+            for index in order {
+                directory.observe(all[index]);
+            }
+            assert_eq!(places(&directory), ["seoul/nowon/n1"], "{order:?}");
+        }
+    }
+
+    #[test]
+    fn a_predecessor_decides_against_a_clock_set_back() {
+        let mut node = Node::new(1, "seoul", "jung");
+        let first = node.announcement();
+        let mut restarted = node.restart();
+        restarted.stamp.time_us = 5;
+        restarted.boot();
+        restarted.previous = Some(previous(&first));
+        let second = restarted.announcement();
+        let mut directory = Directory::new(10);
+        assert_eq!((directory.observe(&first), directory.observe(&second)), (Observed::New, Observed::New));
+        assert_eq!(directory.observe_live(&first), Observed::Older);
+    }
+
+    #[test]
+    fn where_nothing_tells_hearsay_agrees_and_the_node_itself_wins() {
+        let mut one = Node::new(1, "seoul", "jung");
+        one.stamp.clock = ClockState::UNKNOWN;
+        let mut two = one.restart();
+        two.boot();
+        two.stamp.time_us = 5;
+        let (old, new) = (one.announcement(), two.announcement());
+        let (mut ours, mut theirs) = (Directory::new(10), Directory::new(10));
+        for frame in [&old, &new] {
+            ours.observe(frame);
+        }
+        for frame in [&new, &old] {
+            theirs.observe(frame);
+        }
+        assert_eq!(ours.page(None, 0, 10_000).frames, theirs.page(None, 0, 10_000).frames);
+        assert_eq!(ours.observe_live(&new), Observed::New);
+        assert_eq!(ours.observe(&old), Observed::Older, "hearsay does not undo what the node said");
+    }
+
+    #[test]
+    fn readings_are_described_by_the_announcement_that_they_name() {
+        let mut node = Node::new(1, "seoul", "jung");
+        let mut directory = Directory::new(10);
+        let first = node.announcement();
+        let early = node.readings(1);
+        assert_eq!(directory.describe(&early), None);
+        directory.observe(&first);
+        let moved = node.moved_to("mapo").announcement();
+        directory.observe(&moved);
+        let late = node.readings(moved.seq());
+        let area = |frame: &Frame| directory.describe(frame).map(|announcement| announcement.place.area.to_string());
+        assert_eq!(area(&early).as_deref(), Some("jung"));
+        assert_eq!(area(&late).as_deref(), Some("mapo"));
+        assert_eq!(area(&node.unknown_kind()).as_deref(), Some("mapo"));
+        assert_eq!(area(&node.restart().readings(1)), None);
+    }
+
+    #[test]
+    fn pages_go_on_where_the_last_one_ended_and_bring_what_changed_since() {
+        let mut directory = Directory::new(100);
+        let mut nodes: Vec<Node> = (0..10).map(|seed| Node::new(seed, "seoul", "jung")).collect();
+        for node in &mut nodes {
+            directory.observe(&node.announcement());
+        }
+        let (mut after, mut heard, mut pages) = (0, Vec::new(), 0);
+        loop {
+            let page = directory.page(None, after, 500);
+            assert!(page.next > after || !page.more);
+            heard.extend(page.frames);
+            pages += 1;
+            after = page.next;
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(heard.len(), 10);
+        assert!(pages > 1, "{pages}");
+        assert_eq!(directory.page(None, after, 500), Page { frames: vec![], next: after, more: false });
+        let moved = nodes[3].moved_to("mapo").announcement();
+        directory.observe(&moved);
+        assert_eq!(directory.page(None, after, 500).frames, [moved]);
+        assert!(directory.page(Some(&label("busan")), 0, 500).frames.is_empty());
+        assert_eq!(directory.page(None, u64::MAX, 500).next, u64::MAX);
+    }
+
+    #[test]
+    fn a_full_directory_forgets_whom_it_heard_of_longest_ago() {
+        let mut directory = Directory::new(2);
+        let announcements: Vec<_> = (0..3).map(|seed| Node::new(seed, "seoul", "jung").announcement()).collect();
+        directory.observe(&announcements[0]);
+        directory.observe(&announcements[1]);
+        directory.observe(&announcements[0]);
+        directory.observe(&announcements[2]);
+        assert_eq!(places(&directory), ["seoul/jung/n0", "seoul/jung/n2"]);
+        assert_eq!(directory.changes.len(), 2);
+        assert!(directory.holds(announcements[0].bytes()) && !directory.holds(announcements[1].bytes()));
+        assert!(!directory.holds(&[]) && !directory.holds(&announcements[0].bytes()[..40]));
+    }
 }

@@ -31,8 +31,8 @@ pub struct Events {
 /// Something that happened on the mesh.
 #[derive(Clone, Debug)]
 pub enum MeshEvent {
-    /// A frame that [`Config::interest`](crate::Config::interest) may want: signature checked, admitted, heard for the first time. Never
-    /// an own one. Its quantities are not looked at here, nor its node's name while no announcement of it was heard.
+    /// A frame of an area that [`Config::interest`](crate::Config::interest) wants: signature checked, admitted, heard for the first time. Never
+    /// an own one. City and area are all that is looked at here; node and quantity are the program's to match.
     Frame {
         /// The frame.
         frame: Frame,

@@ -5,11 +5,14 @@ use std::time::Duration;
 use libp2p::gossipsub::{self, MessageAuthenticity, MessageId, TopicHash, ValidationMode};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{Swarm, SwarmBuilder, connection_limits, identify, identity, mdns, noise, ping, tcp, yamux};
+use libp2p::{
+    Swarm, SwarmBuilder, connection_limits, identify, identity, mdns, noise, ping, request_response, tcp, yamux,
+};
 use prometheus_client::registry::Registry;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::protocol;
 use crate::topic;
 
 /// Bytes of a gossipsub message. Frames stay far below; rust-libp2p's limit is this, Go's is more.
@@ -19,6 +22,10 @@ const MAX_TRANSMIT_BYTES: usize = 64 * 1024;
 const PEER_QUEUE: usize = 256;
 /// Topics that one peer may follow here. Who follows more is not heard on any new one: they would be memory of the peer's choosing.
 const PEER_TOPICS: usize = 100;
+/// How long a peer may take to answer for its directory.
+const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests of one peer at once, both ways. Honest ones have one.
+const DIRECTORY_STREAMS: usize = 4;
 
 /// Everything that runs on a connection.
 #[derive(NetworkBehaviour)]
@@ -27,6 +34,7 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: Gossip,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
+    pub(crate) directory: request_response::Behaviour<protocol::Codec>,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -62,6 +70,7 @@ pub(crate) fn build(config: &Config, metrics: &mut Registry) -> Result<Swarm<Beh
         ping: ping::Behaviour::new(
             ping::Config::new().with_interval(config.timing.ping).with_timeout(config.timing.ping),
         ),
+        directory: directory(),
         mdns: mdns.into(),
     };
     let idle = config.timing.idle;
@@ -117,6 +126,13 @@ fn message_id(message: &gossipsub::Message) -> MessageId {
 /// Labels of gossipsub's metrics are topics: ours, and a few of our peers' choosing.
 fn metrics_config() -> gossipsub::MetricsConfig {
     gossipsub::MetricsConfig { max_topics: PEER_TOPICS, max_never_subscribed_topics: 8, ..Default::default() }
+}
+
+fn directory() -> request_response::Behaviour<protocol::Codec> {
+    let settings = request_response::Config::default()
+        .with_request_timeout(DIRECTORY_TIMEOUT)
+        .with_max_concurrent_streams(DIRECTORY_STREAMS);
+    request_response::Behaviour::new([(protocol::NAME, request_response::ProtocolSupport::Full)], settings)
 }
 
 fn mdns_behaviour(config: &Config, own: libp2p::PeerId) -> Option<mdns::tokio::Behaviour> {

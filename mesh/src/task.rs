@@ -1,108 +1,315 @@
-//! The task that owns the swarm.
+//! The task that owns the swarm: it turns libp2p's events into questions to the pure parts, and their answers into calls of libp2p.
 
+mod gossip;
+mod meeting;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
-
-use crate::config::Config;
-use crate::error::Error;
-use crate::handle::{COMMANDS, Command, Events, Mesh, MeshEvent, Peer, Progress, Published};
-use crate::swarm::BehaviourEvent;
-use crate::swarm::{self, Behaviour};
-use crate::topic::Topic;
 use libp2p::futures::StreamExt;
-use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance};
-use libp2p::swarm::SwarmEvent;
+use libp2p::metrics::Recorder;
+use libp2p::request_response::OutboundRequestId;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm};
+use prometheus_client::registry::Registry;
+use reading::{Label, NodeId, Selector};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::address;
+use crate::admission::Admission;
+use crate::announce::Announcing;
+use crate::config::Config;
+use crate::dial::{Dial, Dialer, Key};
+use crate::directory::Directory;
+use crate::error::Error;
+use crate::events::EventQueue;
+use crate::exchange::Exchange;
+use crate::handle::{COMMANDS, Command, Events, Mesh, MeshEvent, Peer, Progress};
+use crate::listen::{self, Listening};
+use crate::metrics::Metrics;
+use crate::occasion::Occasions;
+use crate::swarm::{self, Behaviour, BehaviourEvent};
+use crate::topic::Topic;
+
+/// The loop turns at least this often; nothing that is waited for here needs a finer clock.
+const TICK: Duration = Duration::from_millis(250);
+/// Ticks between looks at which areas have too few peers.
+const DEMAND_TICKS: u32 = 4;
+/// How long [`start`] waits for the system to say where a wildcard address listens.
+const LISTENING: Duration = Duration::from_secs(2);
+/// What was published just before the end gets this long to leave, of the time that the caller gives at most half.
+const FLUSH: Duration = Duration::from_millis(150);
 
 /// Starts a mesh: listens, begins to dial, and returns the two ends that a program holds.
+///
+/// The first events may already be waiting when this returns. The task ends with [`Mesh::stop`], or when every [`Mesh`] was dropped.
 pub async fn start(config: Config, metrics: &mut Registry) -> Result<(Mesh, Events), Error> {
     let listen = config.listen_addresses()?;
     let dial = config.dial_addresses()?;
-    let mut swarm = swarm::build(&config, metrics)?;
-    for address in &listen {
-        swarm
-            .listen_on(address.clone())
-            .map_err(|error| Error::Listen { address: address.to_string(), problem: error.to_string() })?;
+    config.plain.iter().try_for_each(|topic| crate::topic::check_plain(topic))?;
+    if config.plain.len() > crate::MAX_TOPICS / 2 {
+        return Err(Error::TooManyTopics(crate::MAX_TOPICS / 2));
     }
-    for address in dial {
-        let _ = swarm.dial(address);
-    }
-    if let Some((city, area)) = &config.member {
-        let _ = swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(Topic::City(city.clone()).to_string()));
-        let _ = swarm
-            .behaviour_mut()
-            .gossip
-            .subscribe(&IdentTopic::new(Topic::Area(city.clone(), area.clone()).to_string()));
-    }
-    for selector in &config.interest {
-        if let (Some(city), Some(area)) = selector.named_area() {
-            let _ = swarm
-                .behaviour_mut()
-                .gossip
-                .subscribe(&IdentTopic::new(Topic::Area(city.clone(), area.clone()).to_string()));
-        }
-    }
-    for topic in &config.plain {
-        let _ = swarm.behaviour_mut().gossip.subscribe(&IdentTopic::new(topic.clone()));
-    }
+    let libp2p_metrics = libp2p::metrics::Metrics::new(metrics);
+    let own_metrics = Metrics::register(metrics);
+    own_metrics.seqno_base.set(i64::try_from(crate::seqno_now()).unwrap_or(i64::MAX));
+    let swarm = swarm::build(&config, metrics)?;
     let (commands, inbox) = mpsc::channel(COMMANDS);
-    let (events, queue) = mpsc::channel(config.limits.events);
+    let (queue, events) = EventQueue::new(config.limits.events);
     let progress = Arc::new(Progress::new());
     let peer_id = swarm.local_peer_id().to_string().into();
-    let task = tokio::spawn(run(swarm, config, inbox, events, progress.clone()));
-    progress.watch(&task);
-    Ok((Mesh { commands, progress, peer_id }, Events { queue }))
+    let mut task = Task::new(config, swarm, queue, own_metrics, libp2p_metrics, &dial);
+    for address in &listen {
+        let listening = listen::listen(&mut task.swarm, address)?;
+        task.listening.push(listening);
+    }
+    task.join_topics();
+    task.wait_listening().await;
+    let running = tokio::spawn(task.run(inbox, progress.clone()));
+    progress.watch(&running);
+    Ok((Mesh { commands, progress, peer_id }, events))
 }
 
-async fn run(
-    mut swarm: libp2p::Swarm<Behaviour>,
+struct Task {
+    swarm: Swarm<Behaviour>,
+    own: NodeId,
+    own_peer: PeerId,
     config: Config,
-    mut inbox: mpsc::Receiver<Command>,
-    events: mpsc::Sender<MeshEvent>,
-    progress: Arc<Progress>,
-) {
-    let mut tick = tokio::time::interval(std::time::Duration::from_millis(250));
-    let publish = |swarm: &mut libp2p::Swarm<Behaviour>, topic: String, data: Vec<u8>| match swarm
-        .behaviour_mut()
-        .gossip
-        .publish(IdentTopic::new(topic), data)
-    {
-        Ok(_) => Published::Queued { peers: 1 },
-        Err(_) => Published::NoPeers,
-    };
-    loop {
-        progress.turn();
-        tokio::select! {
-            _ = tick.tick() => {}
-            command = inbox.recv() => match command {
-                None => return,
-                Some(Command::Publish { frame, reply }) => {
-                    let topic = match (&config.member, frame.payload()) {
-                        (_, Ok(reading::Payload::Announcement(announcement))) => Topic::City(announcement.place.city),
-                        (Some((city, area)), _) => Topic::Area(city.clone(), area.clone()),
-                        _ => { let _ = reply.send(Err(Error::NoPlace)); continue }
-                    };
-                    let _ = reply.send(Ok(publish(&mut swarm, topic.to_string(), frame.bytes().to_vec())));
-                }
-                Some(Command::PublishPlain { topic, line, reply }) => { let _ = reply.send(Ok(publish(&mut swarm, topic, line))); }
-                Some(Command::Peers { reply }) => { let _ = reply.send(Vec::<Peer>::new()); }
-                Some(Command::ListenAddresses { reply }) => { let _ = reply.send(swarm.listeners().map(ToString::to_string).collect()); }
-                Some(Command::Interest { reply, .. } | Command::Member { reply, .. }) => { let _ = reply.send(()); }
-                Some(Command::Nodes { reply }) => { let _ = reply.send(Vec::new()); }
-                Some(Command::Stop { reply, .. }) => { let _ = reply.send(()); return }
-            },
-            event = swarm.select_next_some() => match event {
-                SwarmEvent::NewListenAddr { address, .. } => { let _ = events.try_send(MeshEvent::Listening { address: address.to_string() }); }
-                SwarmEvent::Behaviour(BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message })) => {
-                    let frame = reading::Frame::verify(&message.data);
-                    swarm.behaviour_mut().gossip.report_message_validation_result(&message_id, &propagation_source, MessageAcceptance::Accept);
-                    if let Ok(frame) = frame {
-                        let _ = events.try_send(MeshEvent::Frame { frame, from: propagation_source.to_string(), live: true });
+    interest: Vec<Selector>,
+    member: Option<(Label, Label)>,
+    admission: Admission,
+    directory: Directory,
+    dialer: Dialer,
+    announcing: Announcing,
+    /// Whoever is connected.
+    peers: HashMap<PeerId, Connected>,
+    /// Dials under way.
+    dials: HashMap<ConnectionId, Key>,
+    /// Names being resolved for a dial.
+    lookups: JoinSet<(Dial, Vec<Multiaddr>)>,
+    /// Requests for directories that were not answered yet.
+    requests: HashMap<OutboundRequestId, PeerId>,
+    /// Authors that are shut out, and until when.
+    blacklist: BTreeMap<PeerId, Instant>,
+    /// Frame topics that are joined.
+    joined: BTreeSet<Topic>,
+    left_out: usize,
+    listening: Vec<Listening>,
+    events: EventQueue,
+    metrics: Metrics,
+    libp2p_metrics: libp2p::metrics::Metrics,
+    /// Keeps peers from filling the log.
+    occasions: Occasions,
+    ticks: u32,
+}
+
+/// A connected peer.
+struct Connected {
+    address: Multiaddr,
+    dialled: bool,
+    since: Instant,
+    agent: String,
+    listens: Vec<String>,
+    rtt: Option<Duration>,
+    exchange: Exchange,
+}
+
+impl Task {
+    fn new(
+        config: Config,
+        swarm: Swarm<Behaviour>,
+        events: EventQueue,
+        metrics: Metrics,
+        libp2p_metrics: libp2p::metrics::Metrics,
+        dial: &[Multiaddr],
+    ) -> Self {
+        let now = Instant::now();
+        let own_peer = *swarm.local_peer_id();
+        let own = config.key.id();
+        let seed = u64::from_le_bytes(std::array::from_fn(|index| own.0[index])) ^ crate::seqno_now();
+        let mut dialer = Dialer::new(own_peer, !config.listen.is_empty(), config.timing, seed);
+        dial.iter().for_each(|address| dialer.configure(address, now));
+        if config.try_local {
+            dialer.configure(&address::of_socket((std::net::Ipv4Addr::LOCALHOST, crate::PORT).into()), now);
+        }
+        Self {
+            own,
+            own_peer,
+            interest: config.interest.clone(),
+            member: config.member.clone(),
+            admission: Admission::new(config.limits),
+            directory: Directory::new(config.limits.directory_nodes),
+            dialer,
+            announcing: Announcing::default(),
+            peers: HashMap::new(),
+            dials: HashMap::new(),
+            lookups: JoinSet::new(),
+            requests: HashMap::new(),
+            blacklist: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            left_out: 0,
+            listening: Vec::new(),
+            events,
+            metrics,
+            libp2p_metrics,
+            occasions: Occasions::default(),
+            ticks: 0,
+            swarm,
+            config,
+        }
+    }
+
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>, progress: Arc<Progress>) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            progress.turn();
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    None => return self.leave(2 * FLUSH).await,
+                    Some(Command::Stop { linger, reply }) => {
+                        self.leave(linger).await;
+                        // Whoever asked may have given up waiting.
+                        let _ = reply.send(());
+                        return;
+                    }
+                    Some(command) => self.obey(command),
+                },
+                event = self.swarm.select_next_some() => self.handle(event),
+                Some(found) = self.lookups.join_next() => {
+                    if let Ok((dial, addresses)) = found {
+                        self.dial_resolved(dial, addresses);
                     }
                 }
-                _ => {}
+                _ = tick.tick() => self.tick(),
             }
         }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // A caller that gave up waiting for its reply is no trouble of ours.
+        match command {
+            Command::Publish { frame, reply } => {
+                let _ = reply.send(self.publish(frame));
+            }
+            Command::PublishPlain { topic, line, reply } => {
+                let _ = reply.send(self.publish_plain(&topic, line));
+            }
+            Command::Peers { reply } => {
+                let _ = reply.send(self.describe_peers());
+            }
+            Command::ListenAddresses { reply } => {
+                let _ = reply.send(self.swarm.listeners().map(Multiaddr::to_string).collect());
+            }
+            Command::Interest { selectors, reply } => {
+                self.change_interest(selectors);
+                let _ = reply.send(());
+            }
+            Command::Member { place, reply } => {
+                self.member = Some(place);
+                self.join_topics();
+                let _ = reply.send(());
+            }
+            Command::Nodes { reply } => {
+                let _ = reply.send(self.directory.nodes().map(|(frame, _)| frame.clone()).collect());
+            }
+            // The loop sees to it.
+            Command::Stop { reply, .. } => drop(reply),
+        }
+    }
+
+    fn handle(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.libp2p_metrics.record(&event);
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Directory(event)) => self.on_directory(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Limits(never)) => match never {},
+            event => self.on_connection(event),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.ticks = self.ticks.wrapping_add(1);
+        self.events.confess();
+        self.release(now);
+        self.announce_again(now);
+        self.dial_due(now);
+        self.ask_directories(now);
+        if self.ticks.is_multiple_of(DEMAND_TICKS) {
+            self.meet_demand(now);
+        }
+    }
+
+    /// Turns the swarm until every listener has an address, or for a while.
+    async fn wait_listening(&mut self) {
+        let started = Instant::now();
+        while self.listening.iter().any(|listening| !listening.announced)
+            && let Some(left) = LISTENING.checked_sub(started.elapsed())
+            && let Ok(event) = timeout(left, self.swarm.select_next_some()).await
+        {
+            self.handle(event);
+        }
+        self.dial_due(Instant::now());
+    }
+
+    /// Leaves the topics, lets out what is queued, and closes the connections.
+    async fn leave(mut self, linger: Duration) {
+        let started = Instant::now();
+        self.leave_topics();
+        self.turn_for(FLUSH.min(linger / 2), |swarm| swarm.connected_peers().next().is_none()).await;
+        let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
+        for peer in peers {
+            // It may have gone meanwhile.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let left = linger.saturating_sub(started.elapsed());
+        self.turn_for(left, |swarm| swarm.connected_peers().next().is_none()).await;
+    }
+
+    /// Turns the swarm for a while, and takes nothing in any more.
+    async fn turn_for(&mut self, duration: Duration, enough: impl Fn(&Swarm<Behaviour>) -> bool) {
+        let started = Instant::now();
+        while !enough(&self.swarm)
+            && let Some(left) = duration.checked_sub(started.elapsed())
+            && timeout(left, self.swarm.select_next_some()).await.is_ok()
+        {}
+    }
+
+    fn tell(&mut self, event: MeshEvent) {
+        if !self.events.send(event) {
+            self.metrics.events_dropped.inc();
+        }
+    }
+
+    fn describe_peers(&self) -> Vec<Peer> {
+        let gossip = &self.swarm.behaviour().gossip;
+        let mut topics: HashMap<&PeerId, Vec<String>> = gossip
+            .all_peers()
+            .map(|(peer, topics)| (peer, topics.into_iter().map(|topic| topic.as_str().to_owned()).collect()))
+            .collect();
+        let mut peers: Vec<Peer> = self
+            .peers
+            .iter()
+            .map(|(id, peer)| Peer {
+                id: id.to_string(),
+                address: peer.address.to_string(),
+                listens: peer.listens.clone(),
+                agent: peer.agent.clone(),
+                dialled: peer.dialled,
+                connected_for: peer.since.elapsed(),
+                rtt: peer.rtt,
+                topics: topics.remove(id).unwrap_or_default(),
+                mesh_topics: gossip.topics().filter(|topic| gossip.mesh_peers(topic).any(|peer| peer == id)).count(),
+            })
+            .collect();
+        peers.sort_by(|a, b| a.id.cmp(&b.id));
+        peers
     }
 }

@@ -1,0 +1,557 @@
+//! Whom to dial, and when.
+//!
+//! Configured addresses and the own machine's port are dialled for ever; what mDNS finds, while there are few peers; announced addresses,
+//! while an area that is wanted has few peers, because a peer relays only the topics it has joined.
+//!
+//! There may be one connection per peer, and the newcomer is refused. So two peers that dial each other at the same moment can refuse one
+//! connection each and end with none. Where both know of each other, the one with the lower PeerId dials at once and the other
+//! only after a while.
+//!
+//! Everything here is a function of what was told and of `now`; the sockets are the caller's.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::address;
+use crate::config::Timing;
+
+/// Peers that mDNS found are dialled while fewer than this many are connected. On a larger network the rest is reached through these, and
+/// through the announced addresses of wanted areas.
+const ENOUGH_PEERS: usize = 12;
+/// Peers with unconfigured addresses that are remembered. Beyond, new ones are not taken up until old ones have failed or gone.
+const MAX_PEERS: usize = 1024;
+/// Addresses of one of them.
+const MAX_ADDRESSES: usize = 16;
+/// Dials under way at once. The rest waits.
+const MAX_DIALLING: usize = 16;
+/// An address where this very program answers is tried again after this: somebody else may have moved in.
+const OURSELVES: Duration = Duration::from_secs(60);
+/// A connection that ended before this counts as a failed dial.
+const SHORT: Duration = Duration::from_secs(2);
+/// The first wait after a failed dial of an unconfigured address, and the longest.
+const UNCONFIGURED_MIN: Duration = Duration::from_secs(5);
+const UNCONFIGURED_MAX: Duration = Duration::from_secs(300);
+/// An announced address that failed this often in a row is forgotten until it is announced again.
+const UNCONFIGURED_FAILURES: u32 = 8;
+
+/// Keeps the list of whom to dial.
+#[derive(Debug)]
+pub(crate) struct Dialer {
+    own: PeerId,
+    /// Whether others can dial us at all.
+    listens: bool,
+    timing: Timing,
+    targets: HashMap<Key, Target>,
+    connected: HashSet<PeerId>,
+    dialling: HashSet<Key>,
+    random: Random,
+}
+
+/// What a target is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// Whoever is there.
+    Address(Multiaddr),
+    /// A peer, wherever it is.
+    Peer(PeerId),
+}
+
+/// How a target came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// By the configuration, or as the own machine's port.
+    Configured,
+    /// By mDNS.
+    Found,
+    /// By its announcement.
+    Announced,
+}
+
+#[derive(Debug)]
+struct Target {
+    origin: Origin,
+    addresses: Vec<Multiaddr>,
+    /// Who is there, once known.
+    peer: Option<PeerId>,
+    failures: u32,
+    not_before: Instant,
+    /// Announced ones are dialled only when asked for.
+    asked: bool,
+}
+
+/// A dial that is due. The caller reports with [`Dialer::ended`] what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Dial {
+    pub(crate) key: Key,
+    /// Who must be there; `None` where anybody will do.
+    pub(crate) expected: Option<PeerId>,
+    pub(crate) addresses: Vec<Multiaddr>,
+    /// Dials that failed before: which of a name's addresses to take this time.
+    pub(crate) failures: u32,
+}
+
+/// What became of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Connected(PeerId),
+    /// Somebody answered with whom there is a connection already.
+    Refused(PeerId),
+    Ourselves,
+    Failed,
+}
+
+impl Dialer {
+    pub(crate) fn new(own: PeerId, listens: bool, timing: Timing, seed: u64) -> Self {
+        Self {
+            own,
+            listens,
+            timing,
+            targets: HashMap::new(),
+            connected: HashSet::new(),
+            dialling: HashSet::new(),
+            random: Random(seed | 1),
+        }
+    }
+
+    /// Dials `address` at once, and again for ever whenever nobody there is connected.
+    pub(crate) fn configure(&mut self, address: &Multiaddr, now: Instant) {
+        let peer = address::parts(address).and_then(|parts| parts.peer);
+        if peer == Some(self.own) {
+            return;
+        }
+        let mut bare = address.clone();
+        if peer.is_some() {
+            bare.pop();
+        }
+        let key = peer.map_or_else(|| Key::Address(bare.clone()), Key::Peer);
+        let target = self.targets.entry(key).or_insert_with(|| Target::new(Origin::Configured, peer, now));
+        target.origin = Origin::Configured;
+        target.add(bare);
+    }
+
+    /// mDNS found a peer.
+    pub(crate) fn found(&mut self, peer: PeerId, address: Multiaddr, now: Instant) {
+        self.learn(peer, [address], Origin::Found, now);
+    }
+
+    /// mDNS no longer finds a peer there.
+    pub(crate) fn lost(&mut self, peer: PeerId, address: &Multiaddr) {
+        let key = Key::Peer(peer);
+        if let Some(target) = self.targets.get_mut(&key)
+            && target.origin == Origin::Found
+        {
+            target.addresses.retain(|known| known != address);
+            if target.addresses.is_empty() {
+                self.targets.remove(&key);
+            }
+        }
+    }
+
+    /// A peer of a wanted area is asked for: dial it once when its time has come. False when it cannot be.
+    pub(crate) fn ask(&mut self, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>, now: Instant) -> bool {
+        self.learn(peer, addresses, Origin::Announced, now);
+        match self.targets.get_mut(&Key::Peer(peer)) {
+            Some(target) if target.not_before <= now + self.timing.yield_dial => {
+                target.asked = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether there is a connection to a peer, or one is being made.
+    pub(crate) fn is_engaged(&self, peer: &PeerId) -> bool {
+        self.connected.contains(peer)
+            || self.dialling.iter().any(|key| self.targets.get(key).is_some_and(|target| target.peer == Some(*peer)))
+    }
+
+    /// A connection stands, whoever made it.
+    pub(crate) fn connected(&mut self, peer: PeerId) {
+        self.connected.insert(peer);
+    }
+
+    /// It has ended, after so long.
+    pub(crate) fn disconnected(&mut self, peer: PeerId, lasted: Duration, now: Instant) {
+        self.connected.remove(&peer);
+        let wait = self.yielding(&peer) + self.random.up_to(Duration::from_millis(200));
+        for target in self.targets.values_mut().filter(|target| target.peer == Some(peer)) {
+            if lasted < SHORT {
+                // Most likely the other side refused it.
+                target.back_off(&self.timing, &mut self.random, now);
+            } else {
+                target.failures = 0;
+            }
+            target.not_before = target.not_before.max(now + wait);
+        }
+    }
+
+    /// The dials whose time has come. They count as under way until [`Dialer::ended`].
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Dial> {
+        let mut engaged = self.connected.clone();
+        engaged.extend(self.dialling.iter().filter_map(|key| self.targets.get(key)?.peer));
+        let few = self.connected.len() < ENOUGH_PEERS;
+        let mut ready: Vec<(&Key, &mut Target)> = self
+            .targets
+            .iter_mut()
+            .filter(|(key, target)| {
+                target.not_before <= now
+                    && !self.dialling.contains(*key)
+                    && match target.origin {
+                        Origin::Configured => true,
+                        Origin::Found => few,
+                        Origin::Announced => target.asked,
+                    }
+            })
+            .collect();
+        // Configured ones first, then whoever waits longest; the key only makes the order one.
+        ready.sort_by(|(a_key, a), (b_key, b)| {
+            (a.origin != Origin::Configured, a.not_before, a_key).cmp(&(
+                b.origin != Origin::Configured,
+                b.not_before,
+                b_key,
+            ))
+        });
+        let mut dials = Vec::new();
+        for (key, target) in ready {
+            if self.dialling.len() + dials.len() >= MAX_DIALLING {
+                break;
+            }
+            if target.peer.is_some_and(|peer| !engaged.insert(peer)) {
+                continue;
+            }
+            target.asked = false;
+            let expected = if let Key::Peer(peer) = key { Some(*peer) } else { None };
+            let (key, addresses, failures) = (key.clone(), target.addresses.clone(), target.failures);
+            dials.push(Dial { key, expected, addresses, failures });
+        }
+        self.dialling.extend(dials.iter().map(|dial| dial.key.clone()));
+        dials
+    }
+
+    /// What became of a dial.
+    pub(crate) fn ended(&mut self, key: &Key, outcome: Outcome, now: Instant) {
+        self.dialling.remove(key);
+        let yielding = if let Outcome::Refused(peer) = outcome { self.yielding(&peer) } else { Duration::ZERO };
+        let Some(target) = self.targets.get_mut(key) else { return };
+        match outcome {
+            Outcome::Connected(peer) => target.peer = Some(peer),
+            Outcome::Refused(peer) => {
+                target.peer = Some(peer);
+                // Where the other refused because of a connection that died with this refusal, both try again.
+                target.not_before = now + yielding + self.random.up_to(self.timing.redial_min);
+            }
+            Outcome::Ourselves => target.not_before = now + OURSELVES,
+            Outcome::Failed => {
+                target.back_off(&self.timing, &mut self.random, now);
+                if matches!(key, Key::Address(_)) {
+                    // Whoever was there need not be who comes back.
+                    target.peer = None;
+                }
+                let hopeless = target.failures >= UNCONFIGURED_FAILURES;
+                if target.origin == Origin::Announced && hopeless {
+                    self.targets.remove(key);
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>, origin: Origin, now: Instant) {
+        if peer == self.own {
+            return;
+        }
+        let key = Key::Peer(peer);
+        if !self.targets.contains_key(&key) {
+            if self.targets.len() >= MAX_PEERS && !self.make_room() {
+                return;
+            }
+            let not_before = now + self.yielding(&peer);
+            self.targets.insert(key.clone(), Target::new(origin, Some(peer), not_before));
+        }
+        let Some(target) = self.targets.get_mut(&key) else { return };
+        if target.origin == Origin::Announced {
+            target.origin = origin;
+        }
+        for mut address in addresses {
+            match address::parts(&address) {
+                Some(parts) if parts.peer.is_none() => target.add(address),
+                Some(parts) if parts.peer == Some(peer) => {
+                    address.pop();
+                    target.add(address);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Forgets one announced peer that is of no use now.
+    fn make_room(&mut self) -> bool {
+        let idle = |(key, target): &(&Key, &Target)| {
+            target.origin == Origin::Announced && !target.asked && !self.dialling.contains(*key)
+        };
+        let worst = self.targets.iter().filter(idle).max_by_key(|(_, target)| target.failures);
+        let Some(key) = worst.map(|(key, _)| key.clone()) else { return false };
+        self.targets.remove(&key).is_some()
+    }
+
+    /// How long to leave the first dial to the other side.
+    fn yielding(&self, peer: &PeerId) -> Duration {
+        if self.listens && self.own > *peer { self.timing.yield_dial } else { Duration::ZERO }
+    }
+}
+
+impl Target {
+    fn back_off(&mut self, timing: &Timing, random: &mut Random, now: Instant) {
+        self.failures += 1;
+        let (min, max) = match self.origin {
+            Origin::Configured => (timing.redial_min, timing.redial_max),
+            Origin::Found | Origin::Announced => (UNCONFIGURED_MIN, UNCONFIGURED_MAX),
+        };
+        let doubled = min.saturating_mul(1 << (self.failures - 1).min(16)).min(max);
+        self.not_before = now + random.about(doubled).min(max);
+    }
+
+    fn new(origin: Origin, peer: Option<PeerId>, not_before: Instant) -> Self {
+        Self { origin, addresses: Vec::new(), peer, failures: 0, not_before, asked: false }
+    }
+
+    fn add(&mut self, address: Multiaddr) {
+        if !self.addresses.contains(&address) && self.addresses.len() < MAX_ADDRESSES {
+            self.addresses.push(address);
+        }
+    }
+}
+
+/// Just enough chance to keep a thousand peers from dialling in step (xorshift64*).
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let mixed = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        (mixed >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn up_to(&mut self, duration: Duration) -> Duration {
+        duration.mul_f64(self.next())
+    }
+
+    /// A fifth more or less.
+    fn about(&mut self, duration: Duration) -> Duration {
+        duration.mul_f64(0.8 + 0.4 * self.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    struct Bench {
+        dialer: Dialer,
+        now: Instant,
+        low: PeerId,
+        high: PeerId,
+    }
+
+    fn sorted_peers() -> [PeerId; 3] {
+        let mut peers = [PeerId::random(), PeerId::random(), PeerId::random()];
+        peers.sort();
+        peers
+    }
+
+    fn bench(listens: bool) -> Bench {
+        let [low, own, high] = sorted_peers();
+        Bench { dialer: Dialer::new(own, listens, Timing::default(), 7), now: Instant::now(), low, high }
+    }
+
+    fn at(port: u16) -> Multiaddr {
+        format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap()
+    }
+
+    impl Bench {
+        fn due(&mut self) -> Vec<Dial> {
+            self.dialer.due(self.now)
+        }
+
+        fn end(&mut self, dial: &Dial, outcome: Outcome) {
+            self.dialer.ended(&dial.key, outcome, self.now);
+            if let Outcome::Connected(peer) = outcome {
+                self.dialer.connected(peer);
+            }
+        }
+
+        /// Seconds until something is due.
+        fn wait(&mut self) -> f64 {
+            let start = self.now;
+            loop {
+                let due = self.due();
+                if !due.is_empty() {
+                    due.iter().for_each(|dial| self.dialer.dialling.retain(|key| *key != dial.key));
+                    return (self.now - start).as_secs_f64();
+                }
+                self.now += Duration::from_millis(50);
+                assert!(self.now - start < Duration::from_secs(1000));
+            }
+        }
+    }
+
+    #[test]
+    fn a_configured_address_is_dialled_for_ever_and_never_long_apart() {
+        let mut bench = bench(true);
+        bench.dialer.configure(&at(1), bench.now);
+        for _ in 0..50 {
+            assert!(bench.wait() <= 3.0);
+            let dial = bench.due().remove(0);
+            assert_eq!((dial.expected, &dial.addresses[..]), (None, &[at(1)][..]));
+            assert!(bench.due().is_empty(), "one dial at a time");
+            bench.end(&dial, Outcome::Failed);
+        }
+    }
+
+    #[test]
+    fn whoever_is_connected_is_not_dialled_and_is_again_when_it_goes() {
+        let mut bench = bench(true);
+        bench.dialer.configure(&at(1), bench.now);
+        let dial = bench.due().remove(0);
+        let high = bench.high;
+        bench.end(&dial, Outcome::Connected(high));
+        bench.now += Duration::from_secs(100);
+        assert!(bench.due().is_empty());
+        bench.dialer.disconnected(high, LONG, bench.now);
+        assert!(bench.wait() <= 0.25, "lower PeerId: at once");
+        let dial = bench.due().remove(0);
+        bench.end(&dial, Outcome::Failed);
+        bench.now += Duration::from_secs(3);
+        let dial = bench.due().remove(0);
+        let low = bench.low;
+        bench.end(&dial, Outcome::Connected(low));
+        bench.dialer.disconnected(low, LONG, bench.now);
+        let waited = bench.wait();
+        assert!((3.0..3.3).contains(&waited), "higher PeerId: after the other had its turn, {waited}");
+    }
+
+    #[test]
+    fn of_two_that_find_each_other_the_lower_dials_first() {
+        let mut bench = bench(true);
+        let (low, high) = (bench.low, bench.high);
+        bench.dialer.found(high, at(1), bench.now);
+        bench.dialer.found(low, at(2), bench.now);
+        let due = bench.due();
+        assert_eq!(due.len(), 1);
+        assert_eq!((due[0].expected, &due[0].addresses), (Some(high), &vec![at(1)]));
+        bench.end(&due[0], Outcome::Connected(high));
+        let waited = bench.wait();
+        assert!((2.9..3.1).contains(&waited), "{waited}");
+    }
+
+    #[test]
+    fn who_cannot_be_dialled_waits_for_nobody() {
+        let mut bench = bench(false);
+        let low = bench.low;
+        bench.dialer.found(low, at(2), bench.now);
+        assert_eq!(bench.due().len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_at_once_is_not_pestered() {
+        let mut bench = bench(true);
+        let high = bench.high;
+        bench.dialer.configure(&at(1), bench.now);
+        let start = bench.now;
+        for _ in 0..20 {
+            bench.wait();
+            let dial = bench.due().remove(0);
+            bench.end(&dial, Outcome::Connected(high));
+            bench.dialer.disconnected(high, Duration::from_millis(5), bench.now);
+        }
+        assert!(bench.now - start > Duration::from_secs(40), "{:?}", bench.now - start);
+    }
+
+    #[test]
+    fn a_refusal_tells_who_is_there() {
+        let mut bench = bench(true);
+        let high = bench.high;
+        bench.dialer.connected(high);
+        bench.dialer.configure(&at(1), bench.now);
+        let dial = bench.due().remove(0);
+        bench.end(&dial, Outcome::Refused(high));
+        bench.now += Duration::from_secs(60);
+        assert!(bench.due().is_empty());
+        bench.dialer.disconnected(high, LONG, bench.now);
+        assert!(bench.wait() <= 0.25);
+    }
+
+    #[test]
+    fn we_never_dial_ourselves_twice_in_a_row() {
+        let mut bench = bench(true);
+        let own = bench.dialer.own;
+        bench.dialer.configure(&at(1).with_p2p(own).unwrap(), bench.now);
+        bench.dialer.found(own, at(1), bench.now);
+        assert!(!bench.dialer.ask(own, [at(1)], bench.now));
+        assert!(bench.due().is_empty());
+        bench.dialer.configure(&at(2), bench.now);
+        let dial = bench.due().remove(0);
+        bench.end(&dial, Outcome::Ourselves);
+        assert!(bench.wait() >= 59.0);
+    }
+
+    #[test]
+    fn announced_peers_are_dialled_when_asked_for_and_forgotten_when_they_never_answer() {
+        let mut bench = bench(true);
+        let high = bench.high;
+        let mut dials = 0;
+        for _ in 0..10_000 {
+            if !bench.dialer.ask(high, [at(1)], bench.now) {
+                bench.now += Duration::from_secs(1);
+                continue;
+            }
+            if let Some(dial) = bench.due().pop() {
+                dials += 1;
+                bench.end(&dial, Outcome::Failed);
+                assert!(bench.due().is_empty(), "not again before somebody asks");
+            }
+            bench.now += Duration::from_secs(1);
+        }
+        assert!((30..150).contains(&dials), "{dials} dials in 10,000 s");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_so_is_what_is_under_way() {
+        let mut bench = bench(false);
+        for port in 0..3000 {
+            bench.dialer.ask(PeerId::random(), (0..40).map(|offset| at(port + offset + 1)), bench.now);
+        }
+        assert_eq!(bench.dialer.targets.len(), MAX_PEERS);
+        assert!(bench.dialer.targets.values().all(|target| target.addresses.len() == MAX_ADDRESSES));
+        assert_eq!(bench.due().len(), MAX_DIALLING);
+        assert!(bench.due().is_empty());
+    }
+
+    #[test]
+    fn mdns_is_enough_with_a_dozen_peers_and_forgets_what_is_gone() {
+        let mut bench = bench(false);
+        let high = bench.high;
+        for _ in 0..ENOUGH_PEERS {
+            bench.dialer.connected(PeerId::random());
+        }
+        bench.dialer.found(high, at(1), bench.now);
+        assert!(bench.due().is_empty());
+        bench.dialer.lost(high, &at(1));
+        assert!(bench.dialer.targets.is_empty());
+    }
+
+    #[test]
+    fn addresses_that_name_another_peer_or_no_tcp_are_not_taken() {
+        let mut bench = bench(false);
+        let (low, high) = (bench.low, bench.high);
+        let quic: Multiaddr = "/ip4/127.0.0.1/udp/4710/quic-v1".parse().unwrap();
+        bench.dialer.ask(high, [at(1).with_p2p(low).unwrap(), quic, at(2).with_p2p(high).unwrap()], bench.now);
+        assert_eq!(bench.due()[0].addresses, [at(2)]);
+    }
+}

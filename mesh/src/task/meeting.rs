@@ -1,0 +1,374 @@
+//! Connections, and learning from peers who else there is.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use libp2p::core::ConnectedPoint;
+use libp2p::request_response::{Event, Message, ResponseChannel};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{DialError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
+use reading::{Frame, FrameError, Label};
+
+use super::gossip::{gauge, peer_of};
+use super::{Connected, Task};
+use crate::address::{self, Host, Parts};
+use crate::demand;
+use crate::dial::{Dial, Outcome};
+use crate::directory::Observed;
+use crate::exchange::Exchange;
+use crate::handle::MeshEvent;
+use crate::metrics::Exchanged;
+use crate::protocol::{PAGE_BYTES, Request, Response};
+use crate::swarm::BehaviourEvent;
+use crate::topic::Topic;
+
+/// How long the system may take to resolve a name.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// Names being resolved at once: each holds a thread.
+const MAX_LOOKUPS: usize = 4;
+/// Of what peers say of themselves, so much is kept.
+const MAX_AGENT_CHARS: usize = 64;
+const MAX_LISTENS: usize = 8;
+/// Without any interest, what others know is less urgent.
+const UNINTERESTED: u32 = 3;
+
+impl Task {
+    pub(super) fn on_connection(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        let now = Instant::now();
+        match event {
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                if let Some(key) = self.dials.remove(&connection_id) {
+                    self.dial_ended(&key, Outcome::Connected(peer_id), now);
+                }
+                self.on_connected(peer_id, &endpoint, now);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, cause, .. } => {
+                tracing::debug!(peer = %peer_id, cause = cause.map(|cause| cause.to_string()), "disconnected");
+                self.on_disconnected(peer_id, now);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, connection_id, error } => {
+                if let Some(key) = self.dials.remove(&connection_id) {
+                    tracing::debug!(?key, %error, "dial failed");
+                    let outcome = self.outcome(peer_id, &error);
+                    self.dial_ended(&key, outcome, now);
+                }
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                self.metrics.refused_connections.inc();
+                tracing::debug!(%error, "connection refused");
+            }
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                tracing::info!(%address, "listening");
+                self.tell(MeshEvent::Listening { address: address.to_string() });
+                self.tell_taken_port(listener_id, &address);
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.tell(MeshEvent::ListeningEnded { address: address.to_string() });
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener has trouble"),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                let reason = reason.err().map(|error| error.to_string());
+                tracing::error!(?addresses, reason, "a listener has ended");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint, now: Instant) {
+        let address = endpoint.get_remote_address().clone();
+        tracing::debug!(%peer, %address, dialled = endpoint.is_dialer(), "connected");
+        self.dialer.connected(peer);
+        let connected = Connected {
+            address: address.clone(),
+            dialled: endpoint.is_dialer(),
+            since: now,
+            agent: String::new(),
+            listens: Vec::new(),
+            rtt: None,
+            exchange: Exchange::new(now),
+        };
+        self.peers.insert(peer, connected);
+        self.metrics.peers.set(gauge(self.peers.len()));
+        self.tell(MeshEvent::PeerConnected { peer: peer.to_string(), address: address.to_string() });
+        self.ask_directories(now);
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
+        let lasted = self.peers.remove(&peer).map_or(Duration::ZERO, |connected| now - connected.since);
+        self.dialer.disconnected(peer, lasted, now);
+        self.metrics.peers.set(gauge(self.peers.len()));
+        self.tell(MeshEvent::PeerDisconnected { peer: peer.to_string() });
+    }
+
+    fn tell_taken_port(&mut self, listener: libp2p::core::transport::ListenerId, address: &Multiaddr) {
+        let Some(listening) = self.listening.iter_mut().find(|listening| listening.id == listener) else { return };
+        if !std::mem::replace(&mut listening.announced, true)
+            && let Some(wanted) = &listening.wanted
+        {
+            let (wanted, instead) = (wanted.to_string(), address.to_string());
+            tracing::warn!(wanted, instead, "the port belongs to another program: listening elsewhere");
+            self.tell(MeshEvent::PortTaken { wanted, instead });
+        }
+    }
+
+    // === Dialling ===
+
+    pub(super) fn dial_due(&mut self, now: Instant) {
+        for dial in self.dialer.due(now) {
+            let is_named =
+                |address: &Multiaddr| matches!(address::parts(address), Some(Parts { host: Host::Name { .. }, .. }));
+            if !dial.addresses.iter().any(is_named) {
+                let addresses = dial.addresses.clone();
+                self.dial_resolved(dial, addresses);
+            } else if self.lookups.len() < MAX_LOOKUPS {
+                self.lookups.spawn(resolve(dial));
+            } else {
+                self.dial_ended(&dial.key, Outcome::Failed, now);
+            }
+        }
+    }
+
+    pub(super) fn dial_resolved(&mut self, dial: Dial, addresses: Vec<Multiaddr>) {
+        // A port of its own for each dial: from the listening port, two peers that dial each other at once would meet in
+        // one TCP connection that both believe they have dialled.
+        let options = match dial.expected {
+            Some(peer) => DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .addresses(addresses)
+                .allocate_new_port()
+                .build(),
+            None => {
+                let turn = usize::try_from(dial.failures).unwrap_or(0) % addresses.len().max(1);
+                match addresses.into_iter().nth(turn) {
+                    Some(address) => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+                    None => return self.dial_ended(&dial.key, Outcome::Failed, Instant::now()),
+                }
+            }
+        };
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(id, dial.key);
+            }
+            Err(error) => {
+                let outcome = self.outcome(dial.expected, &error);
+                self.dial_ended(&dial.key, outcome, Instant::now());
+            }
+        }
+    }
+
+    fn dial_ended(&mut self, key: &crate::dial::Key, outcome: Outcome, now: Instant) {
+        self.metrics.dialled(outcome);
+        self.dialer.ended(key, outcome, now);
+    }
+
+    fn outcome(&self, peer: Option<PeerId>, error: &DialError) -> Outcome {
+        match (error, peer) {
+            (DialError::LocalPeerId { .. }, _) => Outcome::Ourselves,
+            (DialError::Denied { .. } | DialError::DialPeerConditionFalse(_), Some(peer))
+                if self.swarm.is_connected(&peer) =>
+            {
+                Outcome::Refused(peer)
+            }
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// Dials announced nodes of areas that have too few peers.
+    pub(super) fn meet_demand(&mut self, now: Instant) {
+        let areas = self.joined.iter().filter_map(|topic| match topic {
+            Topic::Area(city, area) => Some(((city.clone(), area.clone()), self.followers(&topic.to_string()))),
+            Topic::City(_) => None,
+        });
+        let followers: HashMap<(Label, Label), usize> = areas.collect();
+        let short = demand::shortage(&followers);
+        if short.is_empty() {
+            return;
+        }
+        let nodes = self.directory.nodes().map(|(frame, announcement)| (frame.node(), &**announcement));
+        for (area, candidates) in demand::candidates(self.own_peer, &short, nodes) {
+            let mut asked = 0;
+            for (node, announcement) in candidates {
+                if asked >= short.get(&area).copied().unwrap_or(0) {
+                    break;
+                }
+                let Some(peer) = peer_of(node) else { continue };
+                if peer == self.own_peer || self.dialer.is_engaged(&peer) {
+                    continue;
+                }
+                let addresses = announcement.addresses.iter().filter_map(|address| address.as_str().parse().ok());
+                asked += usize::from(self.dialer.ask(peer, addresses, now));
+            }
+        }
+        self.dial_due(now);
+    }
+
+    pub(super) fn on_mdns(&mut self, event: mdns::Event) {
+        let now = Instant::now();
+        match event {
+            mdns::Event::Discovered(found) => {
+                for (peer, address) in found {
+                    self.dialer.found(peer, address, now);
+                }
+                self.dial_due(now);
+            }
+            mdns::Event::Expired(lost) => {
+                for (peer, address) in lost {
+                    self.dialer.lost(peer, &address);
+                }
+            }
+        }
+    }
+
+    // === What peers say ===
+
+    pub(super) fn on_identify(&mut self, event: identify::Event) {
+        // Not recorded in libp2p's metrics: their labels would be of the peer's choosing.
+        if let identify::Event::Received { peer_id, info, .. } = event
+            && let Some(peer) = self.peers.get_mut(&peer_id)
+        {
+            peer.agent = info.agent_version.chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
+            peer.listens = info.listen_addrs.iter().take(MAX_LISTENS).map(Multiaddr::to_string).collect();
+        }
+    }
+
+    pub(super) fn on_ping(&mut self, event: &ping::Event) {
+        use libp2p::metrics::Recorder;
+        self.libp2p_metrics.record(event);
+        match &event.result {
+            Ok(rtt) => {
+                if let Some(peer) = self.peers.get_mut(&event.peer) {
+                    peer.rtt = Some(*rtt);
+                }
+            }
+            Err(ping::Failure::Unsupported) => {}
+            Err(error) => {
+                // A connection that is dead on the way would keep the returning peer out.
+                tracing::debug!(peer = %event.peer, %error, "ping failed: closing");
+                self.swarm.close_connection(event.connection);
+            }
+        }
+    }
+
+    // === Directories ===
+
+    pub(super) fn ask_directories(&mut self, now: Instant) {
+        for (id, peer) in &mut self.peers {
+            if let Some(after) = peer.exchange.ask(now) {
+                let request = Request { city: None, after };
+                let request = self.swarm.behaviour_mut().directory.send_request(id, request);
+                self.requests.insert(request, *id);
+            }
+        }
+    }
+
+    pub(super) fn on_directory(&mut self, event: Event<Request, Response>) {
+        let now = Instant::now();
+        match event {
+            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                self.answer_request(peer, &request, channel, now);
+            }
+            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
+                self.requests.remove(&request_id);
+                self.metrics.exchanged(Exchanged::Asked);
+                self.take_page(peer, &response, now);
+                self.ask_directories(now);
+            }
+            Event::OutboundFailure { peer, request_id, error, .. } => {
+                self.requests.remove(&request_id);
+                self.metrics.exchanged(Exchanged::AskedInVain);
+                tracing::debug!(%peer, %error, "directory not answered");
+                let refresh = self.refresh();
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.exchange.failed(refresh, now);
+                }
+            }
+            Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "directory not taken"),
+            Event::ResponseSent { .. } => {}
+        }
+    }
+
+    fn answer_request(&mut self, peer: PeerId, request: &Request, channel: ResponseChannel<Response>, now: Instant) {
+        if !self.peers.get_mut(&peer).is_some_and(|peer| peer.exchange.answers(now)) {
+            // Dropping the channel closes the stream: the peer asks again later.
+            return self.metrics.exchanged(Exchanged::Refused);
+        }
+        let page = self.directory.page(request.city.as_ref(), request.after, PAGE_BYTES);
+        let frames = page.frames.iter().map(|frame| frame.bytes().to_vec()).collect();
+        let response = Response { next: page.next, more: page.more, frames };
+        self.metrics.exchanged(Exchanged::Answered);
+        // An error means that the peer has gone.
+        let _ = self.swarm.behaviour_mut().directory.send_response(channel, response);
+    }
+
+    fn take_page(&mut self, from: PeerId, response: &Response, now: Instant) {
+        let mut wrong = 0;
+        for bytes in &response.frames {
+            if self.directory.holds(bytes) {
+                continue;
+            }
+            match Frame::verify(bytes) {
+                // A newer program's; it will reach those who can read it.
+                Err(FrameError::UnknownVersion(_)) => {}
+                Err(_) => wrong += 1,
+                Ok(frame) => match self.learn(&frame, false) {
+                    Observed::Nothing => wrong += 1,
+                    Observed::New => self.on_learned(frame, from),
+                    Observed::Known | Observed::Older => {}
+                },
+            }
+        }
+        if wrong > 0
+            && let Some(times) = self.occasions.take("directory", now)
+        {
+            tracing::warn!(%from, wrong, times, "a directory has entries that are no announcements");
+        }
+        let refresh = self.refresh();
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.exchange.answered(response.next, response.more, wrong, refresh, now);
+        }
+    }
+
+    fn on_learned(&mut self, frame: Frame, from: PeerId) {
+        self.metrics.learned.inc();
+        let wanted = self
+            .directory
+            .latest(&frame.node())
+            .is_some_and(|announcement| self.wants_area(&announcement.place.city, &announcement.place.area));
+        if frame.node() != self.own && self.admission.is_first(&frame) && wanted {
+            self.tell(MeshEvent::Frame { frame, from: from.to_string(), live: false });
+        }
+    }
+
+    fn refresh(&self) -> Duration {
+        if self.interest.is_empty() { self.config.timing.refresh * UNINTERESTED } else { self.config.timing.refresh }
+    }
+}
+
+/// Asks the system for the addresses of the names in a dial. None where it knows none in time.
+async fn resolve(dial: Dial) -> (Dial, Vec<Multiaddr>) {
+    let mut resolved = Vec::new();
+    for address in &dial.addresses {
+        match address::parts(address) {
+            Some(Parts { host: Host::Name { name, family }, port, .. }) => {
+                let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((name.as_str(), port))).await;
+                let found: Vec<SocketAddr> = match found {
+                    Ok(Ok(found)) => found.filter(|socket| family.admits(socket)).collect(),
+                    Ok(Err(error)) => {
+                        tracing::debug!(name, %error, "name not resolved");
+                        Vec::new()
+                    }
+                    Err(_) => {
+                        tracing::debug!(name, "name not resolved in time");
+                        Vec::new()
+                    }
+                };
+                resolved.extend(found.into_iter().map(address::of_socket));
+            }
+            _ => resolved.push(address.clone()),
+        }
+    }
+    (dial, resolved)
+}
