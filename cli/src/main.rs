@@ -23,8 +23,13 @@ use crate::exit::Exit;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let quiet = if matches!(args.command, Command::Node(_)) { "info" } else { "warn" };
-    if let Err(error) = service::log::init(args.log, quiet) {
+    let usual = match args.command {
+        Command::Node(_) => "info",
+        // Five nodes that start would bury the view.
+        Command::Demo(_) => "error",
+        _ => "warn",
+    };
+    if let Err(error) = service::log::init(args.log, usual) {
         return report(&error.into()).into();
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -120,7 +120,7 @@ mod tests {
             "magpie.toml:6",
             "BME820",
             "magpie.toml:8",
-            "/ip4/0.0.0.0/tcp/4710",
+            "is not a multiaddress",
         ] {
             assert!(problems.contains(says), "no {says} in:\n{problems}");
         }

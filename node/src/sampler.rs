@@ -10,14 +10,14 @@ use hal::Sample;
 use reading::{EventCode, Reading, Reason};
 use service::{Component, Health};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::recorder::{Record, sensor_event};
 use crate::schedule::Schedule;
-use crate::sensors::{NodeSensor, Sensors};
+use crate::sensors::{Looked, NodeSensor, Sensors};
 use crate::status::StatusBoard;
 
 /// A tick is recorded after this long with what has come by then. Longer than any chip takes that answers at all: a SCD4x has to be
@@ -45,6 +45,7 @@ pub struct Sampler {
     start: Instant,
     in_flight: HashSet<usize>,
     ticks: JoinSet<Tick>,
+    looks: JoinSet<Looked>,
     delivering: Vec<Option<bool>>,
     last_problems: Vec<String>,
 }
@@ -73,6 +74,7 @@ impl Sampler {
             start: Instant::now(),
             in_flight: HashSet::new(),
             ticks: JoinSet::new(),
+            looks: JoinSet::new(),
             delivering: Vec::new(),
             last_problems: Vec::new(),
         }
@@ -82,25 +84,25 @@ impl Sampler {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Infallible> {
         self.alive.ready();
         self.buses_alive.ready();
-        self.look().await;
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut next_look = self.next_look();
+        let mut next_look = Instant::now();
         loop {
             let due = self.schedule.next().map(|due| self.start + due);
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = wait_until(due) => self.begin_tick(),
-                Some(tick) = self.ticks.join_next() => self.end_tick(tick.unwrap_or_default()).await,
-                () = tokio::time::sleep_until(next_look) => {
-                    self.look().await;
+                Some(tick) = self.ticks.join_next() => self.end_tick(tick).await,
+                Some(looked) = self.looks.join_next() => {
+                    self.end_look(looked).await;
                     next_look = self.next_look();
                 }
+                () = tokio::time::sleep_until(next_look), if self.looks.is_empty() => self.begin_look(),
                 _ = watch.tick() => self.watch(),
             }
         }
         while let Some(tick) = self.ticks.join_next().await {
-            self.end_tick(tick.unwrap_or_default()).await;
+            self.end_tick(tick).await;
         }
         self.close().await;
         Ok(())
@@ -110,9 +112,17 @@ impl Sampler {
         Instant::now() + if self.sensors.list().is_empty() { FIRST_LOOK_INTERVAL } else { LOOK_INTERVAL }
     }
 
+    fn begin_look(&mut self) {
+        self.looks.spawn(self.sensors.begin_look().scan());
+    }
+
     /// Takes up new chips and announces them.
-    async fn look(&mut self) {
-        let problems = self.sensors.look().await;
+    async fn end_look(&mut self, looked: Result<Looked, JoinError>) {
+        let looked = looked.unwrap_or_else(|panic| {
+            error!(%panic, "looking for sensors failed, which is a bug");
+            Looked::default()
+        });
+        let problems = self.sensors.end_look(looked);
         if problems != self.last_problems {
             for problem in &problems {
                 warn!("{problem}");
@@ -171,7 +181,13 @@ impl Sampler {
         });
     }
 
-    async fn end_tick(&mut self, tick: Tick) {
+    async fn end_tick(&mut self, tick: Result<Tick, JoinError>) {
+        let tick = tick.unwrap_or_else(|panic| {
+            error!(%panic, "a sampling tick failed, which is a bug");
+            // Which sensors it asked is not known any more; none must be left out for ever.
+            self.in_flight.clear();
+            Tick::default()
+        });
         let mut readings = Vec::new();
         let mut serials_changed = false;
         for (index, outcome) in tick {
@@ -272,5 +288,143 @@ async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SensorsConfig;
+    use hal::sim::{Clock, Fault, SimBus, chip};
+    use reading::{Flag, Quantity};
+
+    /// A sampler over a BME280 and a SHT40 on a bus that the test can spoil.
+    struct Bench {
+        bus: SimBus,
+        records: mpsc::Receiver<Record>,
+        health: Health,
+        stop: CancellationToken,
+        sampler: tokio::task::JoinHandle<Result<(), Infallible>>,
+    }
+
+    impl Bench {
+        fn start() -> Self {
+            let bus = SimBus::new(Clock::real_time());
+            bus.attach(chip("BME280").unwrap());
+            bus.attach(chip("SHT40").unwrap());
+            let config = SensorsConfig { interval: Duration::from_millis(60), ..SensorsConfig::default() };
+            let sensors = Sensors::on(config, hal::Bus::over(bus.clone()).unwrap());
+            let (sender, records) = mpsc::channel(4);
+            let health = Health::new();
+            let board = Arc::new(StatusBoard::new(health.component("sensors"), hal::Led::open(None)));
+            let stop = CancellationToken::new();
+            let sampler = tokio::spawn(Sampler::new(sensors, sender, board, &health).run(stop.clone()));
+            Self { bus, records, health, stop, sampler }
+        }
+
+        /// The next record that `wanted` accepts.
+        async fn next<T>(&mut self, wanted: impl Fn(Record) -> Option<T>) -> T {
+            let patience = Duration::from_secs(20);
+            tokio::time::timeout(patience, async {
+                loop {
+                    let record = self.records.recv().await.expect("the sampler runs");
+                    if let Some(found) = wanted(record) {
+                        return found;
+                    }
+                }
+            })
+            .await
+            .expect("the record comes")
+        }
+
+        async fn readings_where(&mut self, wanted: impl Fn(&Reading) -> bool) -> Reading {
+            self.next(|record| match record {
+                Record::Readings(readings) => readings.into_iter().find(|reading| wanted(reading)),
+                _ => None,
+            })
+            .await
+        }
+
+        fn is_ready(&self) -> bool {
+            self.health.report(std::time::Instant::now()).ready
+        }
+
+        async fn stop(mut self) {
+            self.stop.cancel();
+            self.records.close();
+            while self.records.recv().await.is_some() {}
+            self.sampler.await.unwrap().unwrap();
+        }
+    }
+
+    fn good(quantity: Quantity) -> impl Fn(&Reading) -> bool {
+        move |reading| reading.quantity == quantity && reading.flag == Flag::GOOD
+    }
+
+    #[tokio::test]
+    async fn sensors_are_found_announced_and_read() {
+        let mut bench = Bench::start();
+        let sensors =
+            bench.next(|record| if let Record::Sensors(sensors) = record { Some(sensors) } else { None }).await;
+        let models: Vec<&str> = sensors.iter().map(|sensor| sensor.model.as_str()).collect();
+        assert_eq!(models, ["SHT4x", "BME280"]);
+        assert!(sensors.iter().all(|sensor| sensor.simulated));
+        bench.bus.set(0x76, Quantity::TEMPERATURE, 31.5);
+        let reading = bench
+            .readings_where(|reading| {
+                reading.sensor == 1 && good(Quantity::TEMPERATURE)(reading) && reading.value > Some(31.0)
+            })
+            .await;
+        assert!((reading.value.unwrap() - 31.5).abs() < 0.02, "{reading:?}");
+        assert!(bench.is_ready());
+        bench.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_sensor_that_falls_silent_is_missing_and_the_other_goes_on() {
+        let mut bench = Bench::start();
+        bench.readings_where(good(Quantity::PRESSURE)).await;
+        bench.bus.fault(0x76, Some(Fault::Unplugged));
+        let lost = bench.next(|record| if let Record::Event(event) = record { Some(event) } else { None }).await;
+        assert_eq!(lost.code, EventCode::SENSOR_LOST);
+        let missing = bench.readings_where(|reading| reading.quantity == Quantity::PRESSURE).await;
+        assert_eq!((missing.value, missing.flag, missing.reason), (None, Flag::MISSING, Reason::NO_ANSWER));
+        bench.readings_where(good(Quantity::TEMPERATURE)).await;
+        assert!(bench.is_ready(), "one good sensor is enough");
+        bench.bus.fault(0x76, None);
+        let back = bench.next(|record| if let Record::Event(event) = record { Some(event) } else { None }).await;
+        assert_eq!(back.code, EventCode::SENSOR_BACK);
+        bench.readings_where(good(Quantity::PRESSURE)).await;
+        bench.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_node_without_any_good_reading_is_not_ready() {
+        let mut bench = Bench::start();
+        bench.readings_where(good(Quantity::PRESSURE)).await;
+        bench.bus.fault(0x76, Some(Fault::Unplugged));
+        bench.bus.fault(0x44, Some(Fault::Unplugged));
+        let all_missing = |record| match record {
+            Record::Readings(readings) => readings.iter().all(|reading| reading.flag == Flag::MISSING).then_some(()),
+            _ => None,
+        };
+        bench.next(all_missing).await;
+        assert!(!bench.is_ready());
+        bench.bus.fault(0x44, None);
+        bench.readings_where(good(Quantity::TEMPERATURE)).await;
+        assert!(bench.is_ready());
+        bench.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_hung_bus_is_said_and_heals() {
+        let mut bench = Bench::start();
+        bench.readings_where(good(Quantity::PRESSURE)).await;
+        bench.bus.hold(true);
+        let missing = bench.readings_where(|reading| reading.flag == Flag::MISSING).await;
+        assert!(matches!(missing.reason, Reason::NOT_READY | Reason::BUS_STALLED), "{missing:?}");
+        bench.bus.hold(false);
+        bench.readings_where(good(Quantity::PRESSURE)).await;
+        bench.stop().await;
     }
 }

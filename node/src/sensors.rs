@@ -90,6 +90,13 @@ impl Sensors {
         Self { config, sources, buses: Vec::new(), sensors: Vec::new() }
     }
 
+    /// The sensors of one bus that is open already.
+    #[cfg(test)]
+    pub(crate) fn on(config: SensorsConfig, bus: Bus) -> Self {
+        let sources = vec![BusSource::Simulated { seed: 0, models: Vec::new() }];
+        Self { config, sources, buses: vec![bus], sensors: Vec::new() }
+    }
+
     /// The sensors in the order of the announcement. A sensor keeps its place while the program runs.
     pub fn list(&self) -> &[NodeSensor] {
         &self.sensors
@@ -111,12 +118,25 @@ impl Sensors {
         }
     }
 
-    /// Opens the buses that are not open yet and looks who is there. Chips that are new are added; none is ever taken away, since a
-    /// chip that does not answer is a fact to report. Gives what is wrong.
+    /// Opens the buses that are not open yet and looks who is there. Gives what is wrong.
     pub async fn look(&mut self) -> Problems {
-        let mut problems = self.open();
-        for bus in self.buses.clone() {
-            match scan(&bus).await {
+        let begun = self.begin_look();
+        self.end_look(begun.scan().await)
+    }
+
+    /// Opens the buses that are not open yet. The scan that follows may take long and needs nothing of this.
+    pub fn begin_look(&mut self) -> Look {
+        let problems = self.open();
+        // A hung bus would only queue up scans.
+        let buses = self.buses.iter().filter(|bus| bus.stuck_for().is_none()).cloned().collect();
+        Look { buses, problems }
+    }
+
+    /// Adds the chips that are new. None is ever taken away, since a chip that does not answer is a fact to report. Gives what is wrong.
+    pub fn end_look(&mut self, looked: Looked) -> Problems {
+        let Looked { reports, mut problems } = looked;
+        for (bus, report) in reports {
+            match report {
                 Ok(report) => self.take_up(&bus, &report, &mut problems),
                 Err(problem) => problems.push(problem),
             }
@@ -167,7 +187,7 @@ impl Sensors {
                 None => {
                     let interval = self.interval_of(bus.name(), found.chip);
                     let (bus, chip, serial) = (bus.clone(), found.chip, found.serial.clone());
-                    self.sensors.push(NodeSensor { bus, chip, serial, interval });
+                    self.add(NodeSensor { bus, chip, serial, interval }, problems);
                 }
             }
         }
@@ -189,8 +209,17 @@ impl Sensors {
             problems.push(format!("{chip} on {place} is configured but does not answer: check its wiring and address"));
             if let Some(bus) = bus.cloned() {
                 let interval = wanted.interval.unwrap_or(self.config.interval);
-                self.sensors.push(NodeSensor { bus, chip, serial: String::new(), interval });
+                self.add(NodeSensor { bus, chip, serial: String::new(), interval }, problems);
             }
+        }
+    }
+
+    fn add(&mut self, sensor: NodeSensor, problems: &mut Problems) {
+        if self.sensors.len() < reading::MAX_SENSORS {
+            self.sensors.push(sensor);
+        } else {
+            let (chip, bus) = (sensor.chip, sensor.bus.name());
+            problems.push(format!("{chip} on {bus} is not read: a node has at most {} sensors", reading::MAX_SENSORS));
         }
     }
 
@@ -213,8 +242,34 @@ fn opened_from(bus: &Bus, source: &BusSource) -> bool {
     }
 }
 
+/// Buses to be scanned.
+#[derive(Debug)]
+pub struct Look {
+    buses: Vec<Bus>,
+    problems: Problems,
+}
+
+/// What the scans said.
+#[derive(Debug, Default)]
+pub struct Looked {
+    reports: Vec<(Bus, Result<ScanReport, String>)>,
+    problems: Problems,
+}
+
+impl Look {
+    /// Scans the buses one after the other. Takes as long as the slowest bus lets it.
+    pub async fn scan(self) -> Looked {
+        let mut reports = Vec::with_capacity(self.buses.len());
+        for bus in self.buses {
+            let report = scan(&bus).await;
+            reports.push((bus, report));
+        }
+        Looked { reports, problems: self.problems }
+    }
+}
+
 /// Asks the bus's thread, and waits no longer than a scan may take.
-pub async fn scan(bus: &Bus) -> Result<ScanReport, String> {
+async fn scan(bus: &Bus) -> Result<ScanReport, String> {
     let (reply, answer) = oneshot::channel();
     bus.scan(move |report| drop(reply.send(report))).map_err(|busy| format!("{}: {busy}", bus.name()))?;
     match tokio::time::timeout(SCAN_DEADLINE, answer).await {

@@ -104,7 +104,6 @@ impl SensorStatus {
 impl StatusBoard {
     /// A board with no sensor on it.
     pub fn new(readiness: Component, led: Led) -> Self {
-        readiness.not_ready("no sensor was read yet");
         led.show(hal::Health::Starting);
         Self { inner: Mutex::default(), readiness, led }
     }
@@ -149,10 +148,11 @@ impl StatusBoard {
                 self.readiness.not_ready(why);
                 self.led.show(hal::Health::Failed);
             }
+            // The first turns are under way: the component is still starting.
+            (0, _) if inner.sensors.iter().any(|sensor| sensor.readings.is_empty()) => {}
             (0, silent) => {
                 self.readiness.not_ready(format!("no sensor delivers: {}", silent.join("; ")));
-                let starting = inner.sensors.iter().all(|sensor| sensor.readings.is_empty());
-                self.led.show(if starting { hal::Health::Starting } else { hal::Health::Failed });
+                self.led.show(hal::Health::Failed);
             }
             (_, []) => {
                 self.readiness.ready();

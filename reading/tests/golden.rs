@@ -3,6 +3,8 @@
 //! If a test here fails, do not change the test: deployed nodes and stored files hold these bytes.
 //! `tests/wire/check.py` reads the same files with a decoder that shares nothing with this crate.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic in its helpers too")]
+
 use reading::*;
 
 const EPOCH: Epoch = Epoch([0xe9, 0x0c, 0x4a, 0x11, 0x22, 0x33, 0x44, 0x55]);

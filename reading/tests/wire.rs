@@ -1,5 +1,7 @@
 //! What must hold of every frame, whoever made it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic in its helpers too")]
+
 use proptest::prelude::*;
 use reading::*;
 

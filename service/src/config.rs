@@ -9,6 +9,8 @@
 
 mod layers;
 mod problem;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

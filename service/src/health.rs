@@ -168,7 +168,10 @@ impl Component {
             if entry.condition == condition {
                 return;
             }
+            // A change of the reason alone shows in the report; logging each would let one flapping sensor fill the log.
+            let worth_a_line = std::mem::discriminant(&entry.condition) != std::mem::discriminant(&condition);
             match &condition {
+                _ if !worth_a_line => {}
                 Condition::Ready => tracing::info!(component = entry.name, "ready"),
                 Condition::Degraded(why) => tracing::warn!(component = entry.name, why, "degraded"),
                 Condition::NotReady(why) => tracing::warn!(component = entry.name, why, "not ready"),
