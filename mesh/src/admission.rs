@@ -126,7 +126,7 @@ impl Admission {
         } else {
             match check(topic, source, data, directory) {
                 Err(verdict) => verdict,
-                Ok(frame) => self.recognise(source, frame, now),
+                Ok(frame) => self.recognise(source, frame, directory, now),
             }
         };
         let blacklist = match verdict {
@@ -155,22 +155,26 @@ impl Admission {
         (Err(refused), self.strike(source, now))
     }
 
-    /// Whether a frame that came by another way than gossip is heard for the first time.
-    pub(crate) fn is_first(&mut self, frame: &Frame) -> bool {
-        self.see(frame) == Sight::First
-    }
-
-    fn recognise(&mut self, source: PeerId, frame: Frame, now: Instant) -> Verdict {
-        match self.see(&frame) {
+    fn recognise(&mut self, source: PeerId, frame: Frame, directory: &Directory, now: Instant) -> Verdict {
+        let sight = self.see(&frame);
+        if frame.kind() == Kind::ANNOUNCEMENT {
+            // It may be sent again for ever, so numbers cannot tell: a node that has run for long is far beyond that of its announcement.
+            return if directory.holds(frame.bytes()) {
+                if self.author(source, now).repeats.take(Rate::once_per(REPEAT), now) {
+                    Verdict::Repeat(frame)
+                } else {
+                    Verdict::Ignore(Reason::Replayed)
+                }
+            } else if sight == Sight::Again && directory.latest(&frame.node()).is_some() {
+                Verdict::Ignore(Reason::Replayed)
+            } else {
+                Verdict::Accept(frame)
+            };
+        }
+        match sight {
             Sight::First => Verdict::Accept(frame),
-            Sight::TooOld => Verdict::Ignore(Reason::Old),
-            Sight::Again
-                if frame.kind() == Kind::ANNOUNCEMENT
-                    && self.author(source, now).repeats.take(Rate::once_per(REPEAT), now) =>
-            {
-                Verdict::Repeat(frame)
-            }
             Sight::Again => Verdict::Ignore(Reason::Replayed),
+            Sight::TooOld => Verdict::Ignore(Reason::Old),
         }
     }
 
@@ -335,11 +339,28 @@ mod tests {
         let own = node.peer_id();
         assert!(matches!(gate.judge(&area(), own, readings.bytes()), Verdict::Accept(_)));
         assert_eq!(gate.judge(&area(), own, readings.bytes()), Verdict::Ignore(Reason::Replayed));
-        assert!(gate.admission.is_first(&announcement), "as out of a directory");
+        gate.directory.observe(&announcement);
         assert_eq!(gate.judge(&city(), own, announcement.bytes()), Verdict::Repeat(announcement.clone()));
         assert_eq!(gate.judge(&city(), own, announcement.bytes()), Verdict::Ignore(Reason::Replayed));
         gate.now += REPEAT;
-        assert_eq!(gate.judge(&city(), own, announcement.bytes()), Verdict::Repeat(announcement));
+        assert_eq!(gate.judge(&city(), own, announcement.bytes()), Verdict::Repeat(announcement.clone()));
+        gate.directory.observe(&node.moved_to("mapo").announcement());
+        gate.now += REPEAT;
+        assert_eq!(gate.judge(&city(), own, announcement.bytes()), Verdict::Ignore(Reason::Replayed), "superseded");
+    }
+
+    #[test]
+    fn an_announcement_is_good_however_many_frames_have_gone_by_since() {
+        let mut node = Node::new(1, "seoul", "jung");
+        let mut gate = Gate::new(Limits::default());
+        let announcement = node.announcement();
+        for _ in 0..600 {
+            gate.now += Duration::from_secs(1);
+            let frame = node.readings(1);
+            assert!(matches!(gate.judge(&area(), node.peer_id(), frame.bytes()), Verdict::Accept(_)));
+        }
+        let old = gate.judge(&city(), node.peer_id(), announcement.bytes());
+        assert_eq!(old, Verdict::Accept(announcement));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::allowance::{Allowance, Rate};
 const MAX_PAGES: u32 = 256;
 /// Wrong frames after which a peer is asked no more: each costs a signature check.
 const MAX_WRONG: u32 = 64;
+/// Between two questions to a peer, however many of its frames nobody can describe.
+const HURRY: Duration = Duration::from_secs(1);
 /// Requests of one peer that are answered: a whole large directory at once, then a steady trickle.
 const ANSWERS: Rate = Rate { per_second: 8.0, burst: 128.0 };
 
@@ -17,6 +19,7 @@ const ANSWERS: Rate = Rate { per_second: 8.0, burst: 128.0 };
 pub(crate) struct Exchange {
     after: u64,
     next_ask: Instant,
+    last_ask: Instant,
     waiting: bool,
     pages: u32,
     failures: u32,
@@ -30,6 +33,7 @@ impl Exchange {
         Self {
             after: 0,
             next_ask: now,
+            last_ask: now,
             waiting: false,
             pages: 0,
             failures: 0,
@@ -44,6 +48,7 @@ impl Exchange {
             return None;
         }
         self.waiting = true;
+        self.last_ask = now;
         Some(self.after)
     }
 
@@ -71,9 +76,11 @@ impl Exchange {
         self.next_ask = now + refresh * (1 << (self.failures - 1));
     }
 
-    /// The peer seems to know something that we do not: ask it soon.
+    /// The peer seems to know something that we do not: ask it soon, if it can be asked at all.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        self.next_ask = self.next_ask.min(now + Duration::from_millis(500));
+        if self.failures == 0 {
+            self.next_ask = self.next_ask.min(now.max(self.last_ask + HURRY));
+        }
     }
 
     /// Whether one more request of the peer is answered.
@@ -135,8 +142,25 @@ mod tests {
             now += Duration::from_secs(1);
         }
         assert!((5..8).contains(&asked), "{asked}");
+        let before = exchange.next_ask;
         exchange.hurry(now);
-        assert!(exchange.ask(now + Duration::from_secs(1)).is_some());
+        assert_eq!(exchange.next_ask, before);
+    }
+
+    #[test]
+    fn a_peer_that_brings_news_is_asked_at_once_but_not_all_the_time() {
+        let mut now = Instant::now();
+        let mut exchange = Exchange::new(now);
+        let mut asked = 0;
+        for _ in 0..100 {
+            exchange.hurry(now);
+            if exchange.ask(now).is_some() {
+                asked += 1;
+                exchange.answered(1, false, 0, REFRESH, now);
+            }
+            now += Duration::from_millis(100);
+        }
+        assert!((9..=11).contains(&asked), "{asked}");
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub enum MeshEvent {
     /// A frame of an area that [`Config::interest`](crate::Config::interest) wants: signature checked, admitted, heard for the first time. Never
     /// an own one. City and area are all that is looked at here; node and quantity are the program's to match.
     Frame {
-        /// The frame.
+        /// The frame. An announcement is for [`Directory::observe_live`](crate::Directory::observe_live) or
+        /// [`Directory::observe`](crate::Directory::observe), as `live` says. It may come after frames that it describes.
         frame: Frame,
         /// The PeerId of the neighbour it came from, which need not be its author.
         from: String,

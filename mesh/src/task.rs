@@ -259,10 +259,10 @@ impl Task {
         self.dial_due(Instant::now());
     }
 
-    /// Leaves the topics, lets out what is queued, and closes the connections.
+    /// Lets out what is queued, and closes the connections. Topics are not left one by one: a peer that is told so keeps us out of its
+    /// gossip mesh for ten seconds, and when we come back sooner, for a minute. The end of the connection says enough.
     async fn leave(mut self, linger: Duration) {
         let started = Instant::now();
-        self.leave_topics();
         self.turn_for(FLUSH.min(linger / 2), |swarm| swarm.connected_peers().next().is_none()).await;
         let peers: Vec<PeerId> = self.swarm.connected_peers().copied().collect();
         for peer in peers {

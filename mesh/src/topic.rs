@@ -54,11 +54,12 @@ pub(crate) struct Wanted {
     pub(crate) left_out: usize,
 }
 
-/// Which topics to be in: the own place first, then what the selectors name, then what they match of the `known` areas, in order of
-/// their names, as long as there is `room`.
+/// Which topics to be in: the own place first, then what the selectors name, then what they match of the `known` areas, as long as there
+/// is `room`. Of these, the ones that are `joined` come before new ones, so that nobody can crowd an area out by inventing others.
 pub(crate) fn wanted<'a>(
     member: Option<&(Label, Label)>,
     interest: &[Selector],
+    joined: &BTreeSet<Topic>,
     known: impl IntoIterator<Item = (&'a Label, &'a Label)>,
     room: usize,
 ) -> Wanted {
@@ -83,15 +84,17 @@ pub(crate) fn wanted<'a>(
             }
         }
     }
-    let known: BTreeSet<(&Label, &Label)> = known.into_iter().collect();
+    let mut matched = BTreeSet::new();
     for (city, area) in known {
         if interest.iter().any(|selector| selector.matches_city(city)) {
-            join(Topic::City(city.clone()));
+            matched.insert(Topic::City(city.clone()));
         }
         if interest.iter().any(|selector| selector.matches_area(city, area)) {
-            join(Topic::Area(city.clone(), area.clone()));
+            matched.insert(Topic::Area(city.clone(), area.clone()));
         }
     }
+    let (kept, new): (Vec<Topic>, Vec<Topic>) = matched.into_iter().partition(|topic| joined.contains(topic));
+    kept.into_iter().chain(new).for_each(join);
     Wanted { topics, left_out: left_out.len() }
 }
 
@@ -142,9 +145,9 @@ mod tests {
     #[test]
     fn a_bare_quantity_joins_every_area_as_it_becomes_known() {
         let interest = ["temperature".parse().unwrap()];
-        assert_eq!(wanted(None, &interest, [], 64), Wanted::default());
+        assert_eq!(wanted(None, &interest, &BTreeSet::new(), [], 64), Wanted::default());
         let (seoul, busan, jung, nam) = (label("seoul"), label("busan"), label("jung"), label("nam"));
-        let known = wanted(None, &interest, [(&seoul, &jung), (&busan, &nam), (&busan, &jung)], 64);
+        let known = wanted(None, &interest, &BTreeSet::new(), [(&seoul, &jung), (&busan, &nam), (&busan, &jung)], 64);
         assert_eq!(
             names(&known),
             ["magpie/1/busan", "magpie/1/seoul", "magpie/1/busan/jung", "magpie/1/busan/nam", "magpie/1/seoul/jung"]
@@ -155,7 +158,7 @@ mod tests {
     fn a_named_place_is_joined_before_anybody_was_heard() {
         let interest = ["seoul/jung/+/temperature".parse().unwrap(), "busan/#".parse().unwrap()];
         let (seoul, nam) = (label("seoul"), label("nam"));
-        let wanted = wanted(None, &interest, [(&seoul, &nam)], 64);
+        let wanted = wanted(None, &interest, &BTreeSet::new(), [(&seoul, &nam)], 64);
         assert_eq!(names(&wanted), ["magpie/1/busan", "magpie/1/seoul", "magpie/1/seoul/jung"]);
     }
 
@@ -165,10 +168,12 @@ mod tests {
         let seoul = label("seoul");
         let member = (seoul.clone(), label("zz"));
         let interest = ["+".parse().unwrap(), "seoul/zy/#".parse().unwrap()];
-        let wanted = wanted(Some(&member), &interest, areas.iter().map(|area| (&seoul, area)), 64);
+        let joined = BTreeSet::from([Topic::Area(seoul.clone(), label("a99"))]);
+        let wanted = wanted(Some(&member), &interest, &joined, areas.iter().map(|area| (&seoul, area)), 64);
         assert_eq!((wanted.topics.len(), wanted.left_out), (64, 39));
         assert!(wanted.topics.contains(&Topic::Area(seoul.clone(), label("zz"))));
         assert!(wanted.topics.contains(&Topic::Area(seoul, label("zy"))));
+        assert!(wanted.topics.is_superset(&joined), "what was joined stays");
     }
 
     #[test]

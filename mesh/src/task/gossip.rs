@@ -142,10 +142,7 @@ impl Task {
                 self.wants_area(city, area)
             }
             Topic::City(_) if frame.kind() == Kind::ANNOUNCEMENT => {
-                self.learn(&frame, true);
-                self.directory
-                    .latest(&frame.node())
-                    .is_some_and(|announcement| self.wants_area(&announcement.place.city, &announcement.place.area))
+                self.learn(&frame, true) == Observed::New && self.wants_node(&frame.node())
             }
             Topic::City(city) => self.interest.iter().any(|selector| selector.matches_city(city)),
         };
@@ -200,6 +197,11 @@ impl Task {
         self.interest.iter().any(|selector| selector.matches_area(city, area))
     }
 
+    pub(super) fn wants_node(&self, node: &NodeId) -> bool {
+        let latest = self.directory.latest(node);
+        latest.is_some_and(|announcement| self.wants_area(&announcement.place.city, &announcement.place.area))
+    }
+
     /// Replaces the interest, and tells what is already known about what is newly wanted.
     pub(super) fn change_interest(&mut self, selectors: Vec<Selector>) {
         let before = std::mem::replace(&mut self.interest, selectors);
@@ -225,7 +227,7 @@ impl Task {
         let known =
             self.directory.nodes().map(|(_, announcement)| (&announcement.place.city, &announcement.place.area));
         let room = MAX_TOPICS - self.config.plain.len();
-        let wanted = topic::wanted(self.member.as_ref(), &self.interest, known, room);
+        let wanted = topic::wanted(self.member.as_ref(), &self.interest, &self.joined, known, room);
         let gossip = &mut self.swarm.behaviour_mut().gossip;
         for topic in self.joined.difference(&wanted.topics) {
             gossip.unsubscribe(&IdentTopic::new(topic.to_string()));
@@ -247,14 +249,6 @@ impl Task {
                 "more areas are wanted than can be joined: narrow the selectors"
             );
             self.tell(MeshEvent::AreasLeftOut { topics: wanted.left_out });
-        }
-    }
-
-    pub(super) fn leave_topics(&mut self) {
-        let gossip = &mut self.swarm.behaviour_mut().gossip;
-        let topics: Vec<_> = gossip.topics().cloned().collect();
-        for topic in topics {
-            gossip.unsubscribe(&IdentTopic::new(topic.into_string()));
         }
     }
 

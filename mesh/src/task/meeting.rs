@@ -313,6 +313,8 @@ impl Task {
                 // A newer program's; it will reach those who can read it.
                 Err(FrameError::UnknownVersion(_)) => {}
                 Err(_) => wrong += 1,
+                // What others remember of us is never newer than what we know.
+                Ok(frame) if frame.node() == self.own => {}
                 Ok(frame) => match self.learn(&frame, false) {
                     Observed::Nothing => wrong += 1,
                     Observed::New => self.on_learned(frame, from),
@@ -333,11 +335,7 @@ impl Task {
 
     fn on_learned(&mut self, frame: Frame, from: PeerId) {
         self.metrics.learned.inc();
-        let wanted = self
-            .directory
-            .latest(&frame.node())
-            .is_some_and(|announcement| self.wants_area(&announcement.place.city, &announcement.place.area));
-        if frame.node() != self.own && self.admission.is_first(&frame) && wanted {
+        if self.wants_node(&frame.node()) {
             self.tell(MeshEvent::Frame { frame, from: from.to_string(), live: false });
         }
     }

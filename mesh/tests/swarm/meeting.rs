@@ -73,7 +73,11 @@ async fn of_three_in_a_line_the_last_hears_the_first_again_when_the_middle_is_ba
     middle = Running::start(Config { listen: vec![fixed], ..middle_key }).await;
     first.is_heard_by(&mut a, 1, &mut last).await;
     assert!(back.elapsed() < Duration::from_secs(10), "{:?}", back.elapsed());
-    drop(middle);
+    eventually("the middle is in the gossip mesh of both again", async || {
+        let peers = middle.mesh.peers().await.unwrap();
+        peers.len() == 2 && peers.iter().all(|peer| peer.mesh_topics > 0)
+    })
+    .await;
 }
 
 #[tokio::test]
