@@ -48,7 +48,8 @@ pub async fn table(mut events: Events, mut table: Table, stop: &CancellationToke
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return table.end(),
+            // The last table stays on the screen.
+            () = stop.cancelled() => return table.draw(),
             event = events.next() => match event {
                 Some(MeshEvent::Frame { frame, .. }) => feed.take(frame).iter().for_each(|described| table.take(described)),
                 Some(_) => {}
@@ -94,11 +95,12 @@ impl Table {
         });
         row.frames += 1;
         row.last = Instant::now();
-        // Of two sensors for one quantity the first announced is shown.
-        for reading in described.readings.iter().rev() {
-            match reading.value {
-                Some(value) => row.values.insert(reading.quantity, (value, reading.flag)),
-                None => row.values.remove(&reading.quantity),
+        for quantity in described.readings.iter().map(|reading| reading.quantity) {
+            // Of two sensors for one quantity the first that has a value is shown.
+            let mut values = described.readings.iter().filter(|reading| reading.quantity == quantity);
+            match values.find_map(|reading| reading.value.map(|value| (value, reading.flag))) {
+                Some(value) => row.values.insert(quantity, value),
+                None => row.values.remove(&quantity),
             };
         }
     }
@@ -139,11 +141,6 @@ impl Table {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
-    }
-
-    /// Leaves the table on the screen.
-    fn end(&self) -> io::Result<()> {
-        self.draw()
     }
 }
 

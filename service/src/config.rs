@@ -122,8 +122,8 @@ fn is_service_link(name: &str, value: &str) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") || name.contains("_SERVICE_PORT_") {
         return true;
     }
-    if name.ends_with("_PORT") {
-        return value.split_once("://").is_some_and(|(scheme, _)| protocol(scheme));
+    if name.ends_with("_PORT") && value.split_once("://").is_some_and(|(scheme, _)| protocol(scheme)) {
+        return true;
     }
     // MAGPIE_PORT_4710_TCP and the same with _PROTO, _PORT, _ADDR.
     name.rsplit_once("_PORT_").is_some_and(|(_, rest)| is_port_link(rest, protocol))

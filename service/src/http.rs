@@ -216,3 +216,116 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
         tracing::debug!(%error, "HTTP connection ended badly");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get_page(router: &Router, path: &str) -> (StatusCode, String, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router.clone().oneshot(request).await.unwrap();
+        let status = response.status();
+        let kind = response.headers()[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (status, kind, String::from_utf8(body.into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn probes_follow_the_health() {
+        let health = Health::new();
+        let router = router(health.clone(), Metrics::default());
+        assert_eq!(get_page(&router, "/readyz").await.2, "no components\n");
+        let bus = health.component("bus i2c-1");
+        let text = "text/plain; charset=utf-8".to_owned();
+        let lines = "bus i2c-1: not ready: starting\n".to_owned();
+        assert_eq!(get_page(&router, "/livez").await, (StatusCode::OK, text.clone(), lines.clone()));
+        assert_eq!(get_page(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, text.clone(), lines));
+        bus.ready();
+        assert_eq!(get_page(&router, "/readyz").await.0, StatusCode::OK);
+        health.stopping();
+        let (status, _, lines) = get_page(&router, "/readyz").await;
+        assert_eq!((status, lines.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "stopping\nbus i2c-1: ready\n"));
+        assert_eq!(get_page(&router, "/livez").await.0, StatusCode::OK);
+        let sampler = health.component_with_heartbeat("sampler", Duration::ZERO);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let (status, _, lines) = get_page(&router, "/livez").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(lines.contains("sampler: hangs"), "{lines}");
+        drop(sampler);
+    }
+
+    #[tokio::test]
+    async fn metrics_of_all_parts_are_one_page() {
+        let metrics = Metrics::default();
+        let router = router(Health::new(), metrics.clone());
+        assert_eq!(get_page(&router, "/metrics").await.2, "# EOF\n");
+        for part in ["bus", "mesh"] {
+            let mut registry = Registry::default();
+            let counter = Counter::<u64>::default();
+            registry.register(format!("magpie_{part}_errors"), "Errors", counter.clone());
+            metrics.add(registry);
+            counter.inc();
+        }
+        let (status, kind, page) = get_page(&router, "/metrics").await;
+        assert_eq!((status, kind.as_str()), (StatusCode::OK, METRICS_TYPE));
+        assert!(
+            page.contains("magpie_bus_errors_total 1\n") && page.contains("magpie_mesh_errors_total 1\n"),
+            "{page}"
+        );
+        assert!(page.ends_with("# EOF\n"));
+        assert_eq!(page.matches("# EOF").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_lost_is_told_what_there_is() {
+        let own = Router::new().route("/v1/sensors", get(async || "[]"));
+        let router = router_with(Health::new(), Metrics::default(), own, &["/v1/sensors"]);
+        assert_eq!(get_page(&router, "/v1/sensors").await.2, "[]");
+        let (status, _, text) = get_page(&router, "/health").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(text, "not found; there is\n/livez\n/readyz\n/metrics\n/v1/sensors\n");
+    }
+
+    #[tokio::test]
+    async fn a_server_answers_until_it_is_stopped() {
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), router(Health::new(), Metrics::default())).await.unwrap();
+        let address = server.address();
+        let error = Server::bind(address, Router::new()).await.unwrap_err();
+        let port = address.port();
+        assert!(
+            error.to_string().ends_with(&format!("another program uses port {port}: stop it, or choose another")),
+            "{error}"
+        );
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(server.run(stop.clone()));
+        assert_eq!(crate::client::get(address, "/livez").await.unwrap(), "no components\n");
+        let error = crate::client::get(address, "/nowhere").await.unwrap_err();
+        assert!(error.to_string().ends_with("/nowhere answered 404 Not Found"), "{error}");
+
+        // A head without end is refused, and an idle connection does not hold the stop up.
+        let mut endless = TcpStream::connect(address).await.unwrap();
+        endless.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let line = format!("x: {}\r\n", "y".repeat(1000));
+        for _ in 0..40 {
+            // Refused before the end, hence maybe cut off.
+            let _ = endless.write_all(line.as_bytes()).await;
+        }
+        let mut answer = Vec::new();
+        let _ = endless.read_to_end(&mut answer).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
+        let idle = TcpStream::connect(address).await.unwrap();
+        assert_eq!(crate::client::get(address, "/livez").await.unwrap(), "no components\n");
+        let asked = Instant::now();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert!(asked.elapsed() < DRAIN_TIMEOUT, "{:?}", asked.elapsed());
+        drop(idle);
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn people_read_lines_and_machines_read_json() {
-        let human = logged(Format::Auto, true, false, "");
+        let human = logged(Format::Auto, true, false, "info");
         assert!(human.ends_with("INFO stored frames=3\n"), "{human:?}");
-        assert!(logged(Format::Auto, true, true, "").contains('\u{1b}'));
-        let machine = logged(Format::Auto, false, true, "");
+        assert!(logged(Format::Auto, true, true, "info").contains('\u{1b}'));
+        let machine = logged(Format::Auto, false, true, "info");
         assert!(machine.starts_with('{') && machine.contains("\"frames\":3"), "{machine}");
         assert_eq!(machine.lines().count(), 1);
-        assert!(!logged(Format::Human, false, true, "").contains('\u{1b}'));
+        assert!(!logged(Format::Human, false, true, "info").contains('\u{1b}'));
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
             }
         }
         for format in [Format::Human, Format::Json] {
-            let subscriber = subscriber(format, false, false, "", || Closed).unwrap();
+            let subscriber = subscriber(format, false, false, "info", || Closed).unwrap();
             tracing::subscriber::with_default(subscriber, || tracing::info!("nobody reads this"));
         }
     }

@@ -298,3 +298,133 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{pending, ready};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    type Log = Arc<Mutex<Vec<String>>>;
+
+    /// A task that runs until it is asked to stop, and takes its end down.
+    fn orderly(program: &mut Program, name: &'static str, log: &Log) {
+        let log = log.clone();
+        program.spawn(name, move |stop| async move {
+            stop.cancelled().await;
+            log.lock().unwrap().push(name.to_owned());
+            Ok::<_, Infallible>(())
+        });
+    }
+
+    #[tokio::test]
+    async fn tasks_stop_in_reverse_order_after_the_stop_was_announced() {
+        let log = Log::default();
+        let mut program = Program::new();
+        for name in ["store", "mesh", "sampler"] {
+            orderly(&mut program, name, &log);
+        }
+        let announced = log.clone();
+        program.on_stop(move || announced.lock().unwrap().push("unready".to_owned()));
+        program.run_until(ready(())).await.unwrap();
+        assert_eq!(*log.lock().unwrap(), ["unready", "sampler", "mesh", "store"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_task_that_ends_stops_the_program_and_is_named() {
+        let log = Log::default();
+        let mut program = Program::new();
+        orderly(&mut program, "store", &log);
+        program.spawn("mesh", |_| async { Err(std::io::Error::other("port 4710 is taken")) });
+        let ended = program.run_until(pending()).await.unwrap_err();
+        assert_eq!(ended.to_string(), "mesh: port 4710 is taken");
+        assert_eq!(*log.lock().unwrap(), ["store"]);
+
+        let mut program = Program::new();
+        orderly(&mut program, "store", &log);
+        program.spawn("sampler", |_| async { Ok::<_, Infallible>(()) });
+        let ended = program.run_until(pending()).await.unwrap_err();
+        assert_eq!(ended.to_string(), "sampler: ended although nobody asked it to");
+
+        let mut program = Program::new();
+        program.spawn("sampler", |_| async {
+            assert_eq!(1, "12".len(), "two buses");
+            Ok::<_, Infallible>(())
+        });
+        let ended = program.run_until(pending()).await.unwrap_err();
+        assert!(ended.to_string().starts_with("sampler: panicked, which is a bug: "), "{ended}");
+        assert!(ended.to_string().contains("two buses"), "{ended}");
+    }
+
+    #[tokio::test]
+    async fn an_error_while_stopping_is_reported() {
+        let mut program = Program::new();
+        program.spawn("store", |stop| async move {
+            stop.cancelled().await;
+            Err("the last sync failed")
+        });
+        let ended = program.run_until(ready(())).await.unwrap_err();
+        assert_eq!(ended.to_string(), "store: the last sync failed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_stop_leaves_time_for_the_others() {
+        let log = Log::default();
+        let mut program = Program::new();
+        orderly(&mut program, "store", &log);
+        program.spawn("bus", |_| pending::<Result<(), Infallible>>());
+        program.spawn("http", |_| pending::<Result<(), Infallible>>());
+        orderly(&mut program, "sampler", &log);
+        let started = Instant::now();
+        let ended = program.run_until(ready(())).await.unwrap_err();
+        assert!(started.elapsed() <= STOP_DEADLINE);
+        assert_eq!(ended.not_stopped, ["bus", "http"]);
+        assert_eq!(ended.to_string(), "did not stop in time: bus, http");
+        assert_eq!(*log.lock().unwrap(), ["sampler", "store"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_stops_late_is_not_counted_among_those_that_did_not() {
+        let mut program = Program::new().stop_deadline(Duration::from_secs(4));
+        let late = |wait: u64| {
+            move |stop: CancellationToken| async move {
+                stop.cancelled().await;
+                tokio::time::sleep(Duration::from_secs(wait)).await;
+                Ok::<_, Infallible>(())
+            }
+        };
+        program.spawn("store", late(1));
+        program.spawn("mesh", late(3));
+        let ended = program.run_until(ready(())).await;
+        // Half of the time was the mesh's; it came to its end in the store's.
+        assert!(ended.is_ok(), "{ended:?}");
+    }
+
+    #[tokio::test]
+    async fn several_programs_run_in_one_process() {
+        let log = Log::default();
+        let stop = CancellationToken::new();
+        let programs: Vec<_> = ["a", "b", "c"]
+            .into_iter()
+            .map(|name| {
+                let mut program = Program::new();
+                orderly(&mut program, name, &log);
+                tokio::spawn(program.run_until(stop.clone().cancelled_owned()))
+            })
+            .collect();
+        stop.cancel();
+        for program in programs {
+            program.await.unwrap().unwrap();
+        }
+        assert_eq!(log.lock().unwrap().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_program_without_tasks_waits_to_be_stopped() {
+        Program::new().run_until(ready(())).await.unwrap();
+        let waiting = tokio::time::timeout(Duration::from_millis(10), Program::new().run_until(pending())).await;
+        assert!(waiting.is_err());
+    }
+}

@@ -9,6 +9,7 @@
 
 pub mod http;
 pub mod initramfs;
+pub mod magpie;
 pub mod needs;
 pub mod netns;
 pub mod program;

@@ -44,7 +44,8 @@ struct Entry {
 
 enum Node {
     Table(BTreeMap<String, Entry>),
-    Array(Vec<Entry>),
+    /// Elements by the position that they were written at: one that is taken out renames no other.
+    Array(BTreeMap<usize, Entry>),
     Leaf(toml::Value),
 }
 
@@ -118,16 +119,7 @@ impl Layers {
 
     /// Takes out the value that `message` complains of.
     pub(super) fn take_out(&mut self, path: &serde_path_to_error::Path, message: &str) -> Taken {
-        let keys: Vec<String> = path
-            .iter()
-            .map_while(|segment| match segment {
-                Segment::Map { key } => Some(key.clone()),
-                Segment::Seq { index } => Some(index.to_string()),
-                Segment::Enum { variant } => Some(variant.clone()),
-                Segment::Unknown => None,
-            })
-            .collect();
-        let mut depth = self.root.depth(&keys);
+        let (keys, depth) = self.root.keys(path);
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         if let Some(missing) = missing {
             let full: Vec<String> = keys.iter().cloned().chain([missing.to_owned()]).collect();
@@ -136,8 +128,6 @@ impl Layers {
                 return self.remove(&keys[..depth]).map_or(Taken::Nothing(None), |_| Taken::Out(None));
             }
         }
-        // The variants of an enum are not in the tree: the value that holds them is.
-        depth = depth.min(keys.len());
         let found = &keys[..depth];
         if let Some(entry) = self.root.get_mut(found)
             && let Some(text) = entry.text.take()
@@ -161,10 +151,7 @@ impl Layers {
         let (last, parents) = path.split_last()?;
         let removed = match &mut self.root.get_mut(parents)?.node {
             Node::Table(table) => table.remove(last),
-            Node::Array(array) => {
-                let index = last.parse().ok().filter(|index| *index < array.len())?;
-                Some(array.remove(index))
-            }
+            Node::Array(array) => array.remove(&last.parse().ok()?),
             Node::Leaf(_) => None,
         }?;
         self.taken_out.insert(path.to_vec());
@@ -178,7 +165,9 @@ impl Entry {
             toml::Value::Table(table) => {
                 Node::Table(table.into_iter().map(|(key, value)| (key, Self::new(value, place))).collect())
             }
-            toml::Value::Array(array) => Node::Array(array.into_iter().map(|value| Self::new(value, place)).collect()),
+            toml::Value::Array(array) => {
+                Node::Array(array.into_iter().map(|value| Self::new(value, place)).enumerate().collect())
+            }
             value => Node::Leaf(value),
         };
         Self { node, place: Some(place.clone()), ..Self::default() }
@@ -205,7 +194,7 @@ impl Entry {
             Node::Table(table) => {
                 toml::Value::Table(table.iter().map(|(key, entry)| (key.clone(), entry.value())).collect())
             }
-            Node::Array(array) => toml::Value::Array(array.iter().map(Self::value).collect()),
+            Node::Array(array) => toml::Value::Array(array.values().map(Self::value).collect()),
             Node::Leaf(value) => value.clone(),
         }
     }
@@ -213,7 +202,7 @@ impl Entry {
     fn child(&self, key: &str) -> Option<&Self> {
         match &self.node {
             Node::Table(table) => table.get(key),
-            Node::Array(array) => array.get(key.parse::<usize>().ok()?),
+            Node::Array(array) => array.get(&key.parse().ok()?),
             Node::Leaf(_) => None,
         }
     }
@@ -221,23 +210,32 @@ impl Entry {
     fn get_mut(&mut self, path: &[String]) -> Option<&mut Self> {
         path.iter().try_fold(self, |entry, key| match &mut entry.node {
             Node::Table(table) => table.get_mut(key),
-            Node::Array(array) => array.get_mut(key.parse::<usize>().ok()?),
+            Node::Array(array) => array.get_mut(&key.parse().ok()?),
             Node::Leaf(_) => None,
         })
     }
 
-    /// How many keys of `path` there are in the tree.
-    fn depth(&self, path: &[String]) -> usize {
-        let mut entry = self;
-        path.iter()
-            .take_while(|key| match entry.child(key) {
-                Some(child) => {
-                    entry = child;
-                    true
+    /// The keys that lead to what serde complains of, and how many of them there are in the tree. The variants of an enum, for one,
+    /// are not: the value that holds them is.
+    fn keys(&self, path: &serde_path_to_error::Path) -> (Vec<String>, usize) {
+        let (mut keys, mut depth) = (Vec::new(), 0);
+        let mut entry = Some(self);
+        for segment in path.iter() {
+            let key = match (segment, entry.map(|entry| &entry.node)) {
+                (Segment::Map { key }, _) => key.clone(),
+                // serde counts the elements that are left.
+                (Segment::Seq { index }, Some(Node::Array(array))) => {
+                    array.keys().nth(*index).unwrap_or(index).to_string()
                 }
-                None => false,
-            })
-            .count()
+                (Segment::Seq { index }, _) => index.to_string(),
+                (Segment::Enum { variant }, _) => variant.clone(),
+                (Segment::Unknown, _) => break,
+            };
+            entry = entry.and_then(|entry| entry.child(&key));
+            depth += usize::from(entry.is_some());
+            keys.push(key);
+        }
+        (keys, depth)
     }
 }
 
@@ -308,6 +306,7 @@ impl FileText<'_> {
                         let place = self.place(&value.span());
                         self.entry(value, place)
                     })
+                    .enumerate()
                     .collect(),
             ),
             leaf => Node::Leaf(self.leaf(leaf)),

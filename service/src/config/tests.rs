@@ -160,7 +160,8 @@ fn every_problem_is_reported_at_once_with_its_place() {
 
 #[test]
 fn what_is_missing_is_said_and_what_was_wrong_is_not_missing_too() {
-    let missing = Case::new().file("[[sensors]]\nmodel = 'BME280'\n[[sensors]]\naddres = 1\nmodel = 'SHT40'").problems();
+    let missing =
+        Case::new().file("[[sensors]]\nmodel = 'BME280'\n[[sensors]]\naddres = 1\nmodel = 'SHT40'").problems();
     assert_eq!(
         missing,
         [

@@ -1,3 +1,9 @@
 //! The whole system, from outside. One module a subject.
 
+mod bad_input;
+mod demo;
+mod kill;
+mod line;
+mod meeting;
+mod qemu_user;
 mod virtual_pi;

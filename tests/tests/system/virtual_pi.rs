@@ -1,7 +1,16 @@
 //! A Raspberry Pi 3 with its I2C bus, its kernel and the binary that goes on it.
 
-use anyhow::{Result, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::magpie::{self, NodeConfig, PLACE};
+use tests::program::Program;
 use tests::virtual_pi::{Chip, Parts, VirtualPi};
+use tests::{http, needs};
 
 const CHIPS: [Chip; 4] = [
     Chip { id: "bme", model: "BME280", address: 0x76 },
@@ -33,4 +42,93 @@ fn the_kernel_reads_a_chip_and_misses_it_when_it_is_unplugged() -> Result<()> {
     let said = pi.run(&format!("for i in $(seq 20); do {refused} 2> /dev/null && echo taken; {bme280_id}; done"))?;
     ensure!(said == "0x60\n".repeat(20), "after a refused byte: {said}");
     Ok(())
+}
+
+/// The ports of the configuration's defaults.
+const MESH: u16 = 4710;
+const HTTP: u16 = 4711;
+/// A sensor of particulate matter needs 30 s of air, a guest on a busy machine takes its time.
+const READING: Duration = Duration::from_secs(120);
+
+/// The path that the project exists for: a register on a sensor, the kernel's I2C, the driver, a signed frame, gossip, a
+/// subscriber on another machine. Then everything that can happen to a cable.
+#[test]
+fn what_the_chips_measure_reaches_a_subscriber_and_so_does_their_loss() -> Result<()> {
+    let config = NodeConfig { http: format!("0.0.0.0:{HTTP}"), interval: "1s", ..NodeConfig::new("pi3") };
+    let mut pi = VirtualPi::boot(&Parts {
+        chips: CHIPS.to_vec(),
+        ports: vec![MESH, HTTP],
+        files: vec![
+            ("magpie", 0o755, fs::read(needs::pi_magpie()?)?),
+            ("etc/magpie.toml", 0o644, config.toml(Path::new("/var/lib/magpie")).into_bytes()),
+        ],
+    })?;
+    pi.start("/magpie node --config /etc/magpie.toml")?;
+    let mesh = format!("/ip4/127.0.0.1/tcp/{}", pi.address(MESH)?.port());
+    let paths = format!("{PLACE}/pi3/+");
+    let subscriber = magpie::subscribe(magpie::here()?, &[&paths, "--no-mdns", "--connect", &mesh])?;
+    story(&mut pi, &subscriber).with_context(|| pi.tail())
+}
+
+fn story(pi: &mut VirtualPi, subscriber: &Program) -> Result<()> {
+    let health = pi.address(HTTP)?;
+
+    // The node found the chips by itself, and they are real to it.
+    let mut wanted = BTreeSet::from(["temperature", "humidity", "pm2_5", "co2"]);
+    subscriber.wait_for_json("good temperature, humidity, pm2_5 and co2", READING, |line| {
+        if magpie::is_good(line) && line["simulated"] == false {
+            wanted.retain(|quantity| line["path"] != format!("{PLACE}/pi3/{quantity}"));
+        }
+        wanted.is_empty()
+    })?;
+    http::wait_for_status(health, "/readyz", 200, READING)?;
+
+    // The air gets warmer.
+    pi.set("bme", "temperature", 31.5)?;
+    hear(subscriber, "BME280", "the new temperature", |line| {
+        magpie::is_good(line) && is_near(line, "temperature", 31.5)
+    })?;
+    pi.set("scd", "co2", 1234.0)?;
+    hear(subscriber, "SCD4", "the new CO2", |line| magpie::is_good(line) && is_near(line, "co2", 1234.0))?;
+
+    // One cable comes off: its readings are missing, and say why; the node still measures.
+    pi.fault("bme", "unplugged")?;
+    hear(subscriber, "BME280", "that the BME280 is missing", is_missing)?;
+    http::wait_for_status(health, "/readyz", 200, READING)?;
+
+    // All of them: healthy means measuring. Restarting the node would not help, so it stays alive.
+    for chip in CHIPS {
+        pi.fault(chip.id, "unplugged")?;
+    }
+    http::wait_for_status(health, "/readyz", 503, READING)?;
+    ensure!(http::get(health, "/livez")?.0 == 200);
+
+    for chip in CHIPS {
+        pi.fault(chip.id, "")?;
+    }
+    hear(subscriber, "BME280", "the BME280 again", |line| magpie::is_good(line) && is_near(line, "temperature", 31.5))?;
+    http::wait_for_status(health, "/readyz", 200, READING)?;
+
+    // Somebody plugs in another chip.
+    pi.fault("bme", "wrong_id")?;
+    hear(subscriber, "BME280", "that it is another chip", |line| {
+        line["flag"] != "good" && line["value"].is_null() && line["reason"] == "wrong_chip"
+    })?;
+    Ok(())
+}
+
+/// Waits for a line of one sensor, whose name begins with its model.
+fn hear(subscriber: &Program, model: &str, what: &str, mut accept: impl FnMut(&Value) -> bool) -> Result<Value> {
+    subscriber.wait_for_json(what, READING, |line| {
+        line["sensor"].as_str().is_some_and(|sensor| sensor.starts_with(model)) && accept(line)
+    })
+}
+
+fn is_missing(line: &Value) -> bool {
+    line["flag"] == "missing" && line["value"].is_null() && line["reason"] == "no_answer" && line["verified"] == true
+}
+
+fn is_near(line: &Value, quantity: &str, value: f64) -> bool {
+    let is_quantity = line["path"] == format!("{PLACE}/pi3/{quantity}");
+    is_quantity && line["value"].as_f64().is_some_and(|heard| (heard - value).abs() <= value.abs() * 0.01)
 }
