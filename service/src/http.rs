@@ -1,7 +1,7 @@
 //! The program's HTTP listener: `/livez`, `/readyz`, `/metrics`, and what the program adds.
 //!
-//! Everything is bounded: connections, the size and the time of a request's head, the time of an answer. It is meant for probes,
-//! scrapers and people on the same network, not for the open internet.
+//! Bounded are the connections, the size of a request's head and the time it takes, and the time until an answer begins. It is meant
+//! for probes, scrapers and people on the same network, not for the open internet: whoever reads an answer slowly is waited for.
 
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -31,6 +33,8 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head, at most.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// A handler that has not begun its answer by then is given up. What it streams after that may take as long as it takes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Answers under way when the program stops get this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// After an error of `accept` (too many open files) it is tried again after this.
@@ -114,6 +118,18 @@ pub fn router_with(health: Health, metrics: Metrics, own: Router, paths: &[&str]
         .route("/metrics", get(async move || metrics_page(&metrics)))
         .merge(own)
         .fallback(async move || (StatusCode::NOT_FOUND, known.to_string()))
+        .layer(middleware::from_fn(in_time))
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    match tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(path, "no answer in time");
+            (StatusCode::GATEWAY_TIMEOUT, "no answer in time; the log may say why\n").into_response()
+        }
+    }
 }
 
 fn probe(good: bool, mut lines: String) -> Response {
@@ -220,7 +236,6 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::Request;
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tower::ServiceExt;
@@ -290,6 +305,13 @@ mod tests {
         let (status, _, text) = get_page(&router, "/health").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert_eq!(text, "not found; there is\n/livez\n/readyz\n/metrics\n/v1/sensors\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_hangs_is_given_up() {
+        let own = Router::new().route("/slow", get(async || std::future::pending::<&str>().await));
+        let router = router_with(Health::new(), Metrics::default(), own, &[]);
+        assert_eq!(get_page(&router, "/slow").await.0, StatusCode::GATEWAY_TIMEOUT);
     }
 
     #[tokio::test]

@@ -92,21 +92,26 @@ enum Outline {
 
 /// What the file is, by its own bytes: SQLite would take over and change what belongs to others.
 fn look(path: &Path) -> Result<Outline, StoreError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Outline::New),
-        Err(error) => return Err(StoreError::io(path, "open", &error)),
-    };
     let failed = |error: std::io::Error| StoreError::io(path, "read", &error);
     let foreign = |what: &str| Err(StoreError::Foreign { path: path.to_path_buf(), what: what.to_owned() });
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return foreign(if metadata.is_dir() { "a folder" } else { "no ordinary file" });
-    }
-    let bytes = metadata.len();
+    let size = |end| std::fs::metadata(beside(path, end)).map_or(0, |metadata| metadata.len());
+    let bytes = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return foreign("a folder"),
+        // Opening a pipe would wait for somebody to write to it.
+        Ok(metadata) if !metadata.is_file() => return foreign("no ordinary file"),
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => return Err(failed(error)),
+    };
     if bytes == 0 {
-        return Ok(Outline::New);
+        // SQLite would delete the log, which holds the latest frames of a file that was moved away without it.
+        return if size("-wal") == 0 {
+            Ok(Outline::New)
+        } else {
+            Err(torn(path, "it is gone, and its log is still there"))
+        };
     }
+    let mut file = File::open(path).map_err(failed)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
     if !header.starts_with(MAGIC) {
@@ -128,9 +133,7 @@ fn look(path: &Path) -> Result<Outline, StoreError> {
     let wanted = u64::from(number(28)) * PAGE_BYTES;
     let suspicious = bytes < wanted;
     // A crash while the file was created leaves a journal, from which SQLite goes back to an empty file.
-    let log_bytes: u64 =
-        ["-wal", "-journal"].iter().map(|end| std::fs::metadata(beside(path, end)).map_or(0, |log| log.len())).sum();
-    if suspicious && log_bytes == 0 {
+    if suspicious && size("-wal") + size("-journal") == 0 {
         return Err(torn(path, &format!("{bytes} of {wanted} bytes are left")));
     }
     Ok(Outline::Store { bytes, suspicious })

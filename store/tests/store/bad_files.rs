@@ -151,3 +151,30 @@ fn a_folder_that_is_missing_or_cannot_be_written_is_said() {
     let error = refusal(Path::new("/proc/magpie.db"));
     assert!(error.to_string().contains("give this user the right to write its folder"), "{error}");
 }
+
+#[test]
+fn a_log_whose_file_was_moved_away_is_not_deleted() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.append(&Node::new(1, 1).frames(20)).unwrap();
+    let log = folder.path().with_extension("db-wal");
+    let bytes = fs::read(&log).unwrap();
+    drop(store);
+    fs::write(&log, &bytes).unwrap();
+    fs::remove_file(folder.path()).unwrap();
+    let error = refusal(&folder.path());
+    assert!(error.to_string().contains("(it is gone, and its log is still there)"), "{error}");
+    assert_eq!(fs::read(&log).unwrap(), bytes);
+    // What the error says to do helps.
+    fs::rename(&log, log.with_extension("damaged-wal")).unwrap();
+    folder.open();
+}
+
+#[test]
+fn a_pipe_is_refused_rather_than_waited_for() {
+    let folder = Folder::new();
+    let made = std::process::Command::new("mkfifo").arg(folder.path()).status().unwrap();
+    assert!(made.success());
+    let error = refusal(&folder.path());
+    assert!(error.to_string().contains("(no ordinary file)"), "{error}");
+}

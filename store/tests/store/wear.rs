@@ -71,9 +71,10 @@ fn in_real_time() {
     let before = (counter("wchar").unwrap(), counter("write_bytes").unwrap());
     let start = std::time::Instant::now();
     let frames: u64 = 60;
+    let frames_per_sync = std::env::var("FRAMES_PER_SYNC").map_or(6, |number| number.parse().unwrap());
     for number in 1..=frames {
         store.append(&[node.readings(1)]).unwrap();
-        if number.is_multiple_of(6) {
+        if number.is_multiple_of(frames_per_sync) {
             store.sync().unwrap();
         }
         std::thread::sleep(
