@@ -53,6 +53,13 @@ pub struct MeetArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  magpie node                                     every sensor that this machine has
+  magpie node --simulate                          without hardware
+  magpie node --city seoul --area seongbuk --name roof-3
+
+Every setting, with its default: packaging/magpie.toml. Health: http://127.0.0.1:4711/readyz")]
 pub struct NodeArgs {
     /// Configuration file [default: /etc/magpie/magpie.toml, if it is there].
     #[arg(long, value_name = "FILE", env = crate::node::CONFIG_VARIABLE)]
@@ -86,6 +93,12 @@ pub struct NodeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  magpie sub temperature                          from every node there is
+  magpie sub 'seoul/+/+/pm2_5' 'seoul/+/+/co2'    two quantities of one city
+  magpie sub '#' --json --count 100               for a program
+  magpie sub co2 --connect /ip4/192.0.2.7/tcp/4710")]
 pub struct SubArgs {
     /// What to listen to: city/area/node/quantity, with + for any level and # for all the rest. A quantity alone, such as
     /// temperature, means that quantity everywhere.
@@ -108,6 +121,10 @@ pub struct SubArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  magpie pub temperature=21.5 co2=417             once, as home/home/pub
+  magpie pub pm2_5=12 --rate 20 --count 1000 --nodes 10 --areas 2")]
 pub struct PubArgs {
     /// What to publish, e.g. temperature=21.5 co2=417.
     #[arg(value_name = "QUANTITY=VALUE", required = true, value_parser = value)]

@@ -44,6 +44,12 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
     };
     meeting::leave(mesh).await;
     printer.close();
+    if exit == Exit::TimeRanOut {
+        output::complain(&match printer.lines {
+            0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
+            lines => format!("magpie: time ran out after {lines} lines"),
+        });
+    }
     Ok(exit)
 }
 

@@ -136,10 +136,9 @@ impl Recorder {
                 self.mesh = Some(mesh);
             }
             Record::Readings(readings) => self.record_readings(readings).await,
-            Record::Event(event) => {
-                self.announce().await;
-                self.record(&Payload::Event(event)).await;
-            }
+            // An event names a sensor by its position in an announcement; without one there is none.
+            Record::Event(event) if self.announced.is_some() => drop(self.record(&Payload::Event(event)).await),
+            Record::Event(event) => warn!(event = %event.code, "an event came before the sensors were announced"),
         }
     }
 
