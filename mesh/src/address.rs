@@ -60,6 +60,14 @@ pub(crate) fn parts(address: &Multiaddr) -> Option<Parts> {
     protocols.next().is_none().then_some(Parts { host, port, peer })
 }
 
+/// An address without the peer that is expected there.
+pub(crate) fn without_peer(mut address: Multiaddr) -> Multiaddr {
+    if let Some(Protocol::P2p(_)) = address.iter().last() {
+        address.pop();
+    }
+    address
+}
+
 /// The multiaddress of a socket.
 pub(crate) fn of_socket(socket: SocketAddr) -> Multiaddr {
     let ip = match socket.ip() {

@@ -61,8 +61,10 @@ pub(crate) enum Key {
 /// How a target came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// By the configuration, or as the own machine's port.
+    /// By the configuration.
     Configured,
+    /// As the own machine's port, where there need not be anybody.
+    Local,
     /// By mDNS.
     Found,
     /// By its announcement.
@@ -117,18 +119,12 @@ impl Dialer {
 
     /// Dials `address` at once, and again for ever whenever nobody there is connected.
     pub(crate) fn configure(&mut self, address: &Multiaddr, now: Instant) {
-        let peer = address::parts(address).and_then(|parts| parts.peer);
-        if peer == Some(self.own) {
-            return;
-        }
-        let mut bare = address.clone();
-        if peer.is_some() {
-            bare.pop();
-        }
-        let key = peer.map_or_else(|| Key::Address(bare.clone()), Key::Peer);
-        let target = self.targets.entry(key).or_insert_with(|| Target::new(Origin::Configured, peer, now));
-        target.origin = Origin::Configured;
-        target.add(bare);
+        self.keep(address, Origin::Configured, now);
+    }
+
+    /// The same for a port of the own machine.
+    pub(crate) fn try_local(&mut self, address: &Multiaddr, now: Instant) {
+        self.keep(address, Origin::Local, now);
     }
 
     /// mDNS found a peer.
@@ -199,7 +195,7 @@ impl Dialer {
                 target.not_before <= now
                     && !self.dialling.contains(*key)
                     && match target.origin {
-                        Origin::Configured => true,
+                        Origin::Configured | Origin::Local => true,
                         Origin::Found => few,
                         Origin::Announced => target.asked,
                     }
@@ -230,11 +226,12 @@ impl Dialer {
         dials
     }
 
-    /// What became of a dial.
-    pub(crate) fn ended(&mut self, key: &Key, outcome: Outcome, now: Instant) {
+    /// What became of a dial. True when it is the first of a configured address to fail since somebody answered there.
+    pub(crate) fn ended(&mut self, key: &Key, outcome: Outcome, now: Instant) -> bool {
         self.dialling.remove(key);
         let yielding = if let Outcome::Refused(peer) = outcome { self.yielding(&peer) } else { Duration::ZERO };
-        let Some(target) = self.targets.get_mut(key) else { return };
+        let Some(target) = self.targets.get_mut(key) else { return false };
+        let news = outcome == Outcome::Failed && target.origin == Origin::Configured && target.failures == 0;
         match outcome {
             Outcome::Connected(peer) => target.peer = Some(peer),
             Outcome::Refused(peer) => {
@@ -255,6 +252,21 @@ impl Dialer {
                 }
             }
         }
+        news
+    }
+
+    fn keep(&mut self, address: &Multiaddr, origin: Origin, now: Instant) {
+        let peer = address::parts(address).and_then(|parts| parts.peer);
+        if peer == Some(self.own) {
+            return;
+        }
+        let bare = address::without_peer(address.clone());
+        let key = peer.map_or_else(|| Key::Address(bare.clone()), Key::Peer);
+        let target = self.targets.entry(key).or_insert_with(|| Target::new(origin, peer, now));
+        if target.origin != Origin::Configured {
+            target.origin = origin;
+        }
+        target.add(bare);
     }
 
     fn learn(&mut self, peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>, origin: Origin, now: Instant) {
@@ -271,16 +283,13 @@ impl Dialer {
         }
         let Some(target) = self.targets.get_mut(&key) else { return };
         if target.origin == Origin::Announced {
+            // A new announcement replaces the old one.
             target.origin = origin;
+            target.addresses.clear();
         }
-        for mut address in addresses {
-            match address::parts(&address) {
-                Some(parts) if parts.peer.is_none() => target.add(address),
-                Some(parts) if parts.peer == Some(peer) => {
-                    address.pop();
-                    target.add(address);
-                }
-                _ => {}
+        for address in addresses {
+            if address::parts(&address).is_some_and(|parts| parts.peer.is_none_or(|expected| expected == peer)) {
+                target.add(address::without_peer(address));
             }
         }
     }
@@ -305,7 +314,7 @@ impl Target {
     fn back_off(&mut self, timing: &Timing, random: &mut Random, now: Instant) {
         self.failures += 1;
         let (min, max) = match self.origin {
-            Origin::Configured => (timing.redial_min, timing.redial_max),
+            Origin::Configured | Origin::Local => (timing.redial_min, timing.redial_max),
             Origin::Found | Origin::Announced => (UNCONFIGURED_MIN, UNCONFIGURED_MAX),
         };
         let doubled = min.saturating_mul(1 << (self.failures - 1).min(16)).min(max);
@@ -317,9 +326,16 @@ impl Target {
     }
 
     fn add(&mut self, address: Multiaddr) {
-        if !self.addresses.contains(&address) && self.addresses.len() < MAX_ADDRESSES {
-            self.addresses.push(address);
+        if self.addresses.contains(&address) {
+            return;
         }
+        if self.addresses.len() == MAX_ADDRESSES {
+            if self.origin == Origin::Configured {
+                return;
+            }
+            self.addresses.remove(0);
+        }
+        self.addresses.push(address);
     }
 }
 

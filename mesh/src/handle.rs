@@ -63,6 +63,13 @@ pub enum MeshEvent {
         /// The PeerId.
         peer: String,
     },
+    /// A configured address cannot be reached: said once, until somebody has answered there. It is tried on and on.
+    Unreachable {
+        /// The multiaddress, as configured, or the PeerId where it names one.
+        address: String,
+        /// Why.
+        problem: String,
+    },
     /// The mesh can be dialled here.
     Listening {
         /// The multiaddress, without `/p2p/`.

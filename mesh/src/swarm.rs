@@ -22,6 +22,8 @@ const MAX_TRANSMIT_BYTES: usize = 64 * 1024;
 const PEER_QUEUE: usize = 256;
 /// Topics that one peer may follow here. Who follows more is not heard on any new one: they would be memory of the peer's choosing.
 const PEER_TOPICS: usize = 100;
+/// Between two questions to the local network. Any answer, to whomever, puts off everybody's next question, so this is one question for all.
+const MDNS_QUERY: Duration = Duration::from_secs(60);
 /// How long a peer may take to answer for its directory.
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one peer at once, both ways. Honest ones have one.
@@ -140,7 +142,7 @@ fn mdns_behaviour(config: &Config, own: libp2p::PeerId) -> Option<mdns::tokio::B
         return None;
     }
     // A machine where interfaces cannot be watched still has its configured addresses.
-    mdns::tokio::Behaviour::new(mdns::Config::default(), own)
+    mdns::tokio::Behaviour::new(mdns::Config { query_interval: MDNS_QUERY, ..Default::default() }, own)
         .inspect_err(|error| tracing::warn!(%error, "mDNS is off: it could not be started"))
         .ok()
 }

@@ -133,7 +133,7 @@ impl Task {
         let mut dialer = Dialer::new(own_peer, !config.listen.is_empty(), config.timing, seed);
         dial.iter().for_each(|address| dialer.configure(address, now));
         if config.try_local {
-            dialer.configure(&address::of_socket((std::net::Ipv4Addr::LOCALHOST, crate::PORT).into()), now);
+            dialer.try_local(&address::of_socket((std::net::Ipv4Addr::LOCALHOST, crate::PORT).into()), now);
         }
         Self {
             own,

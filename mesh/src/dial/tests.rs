@@ -126,6 +126,32 @@ fn a_peer_that_hangs_up_at_once_is_not_pestered() {
 }
 
 #[test]
+fn the_first_failure_of_a_configured_address_is_news() {
+    let mut bench = bench(true);
+    bench.dialer.configure(&at(1), bench.now);
+    bench.dialer.try_local(&at(2), bench.now);
+    let mut news = Vec::new();
+    for _ in 0..5 {
+        for dial in bench.due() {
+            if bench.dialer.ended(&dial.key, Outcome::Failed, bench.now) {
+                news.push(dial.key);
+            }
+        }
+        bench.now += Duration::from_secs(5);
+    }
+    assert_eq!(news, [Key::Address(at(1))]);
+}
+
+#[test]
+fn a_new_announcement_replaces_the_addresses_of_the_old_one() {
+    let mut bench = bench(false);
+    let high = bench.high;
+    bench.dialer.ask(high, [at(1)], bench.now);
+    bench.dialer.ask(high, [at(2)], bench.now);
+    assert_eq!(bench.due()[0].addresses, [at(2)]);
+}
+
+#[test]
 fn a_refusal_tells_who_is_there() {
     let mut bench = bench(true);
     let high = bench.high;

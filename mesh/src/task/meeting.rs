@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
+use libp2p::core::transport::{ListenerId, TransportError};
 use libp2p::request_response::{Event, Message, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
@@ -15,7 +16,7 @@ use super::gossip::{gauge, peer_of};
 use super::{Connected, Task};
 use crate::address::{self, Host, Parts};
 use crate::demand;
-use crate::dial::{Dial, Outcome};
+use crate::dial::{Dial, Key, Outcome};
 use crate::directory::Observed;
 use crate::exchange::Exchange;
 use crate::handle::MeshEvent;
@@ -26,8 +27,6 @@ use crate::topic::Topic;
 
 /// How long the system may take to resolve a name.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// Names being resolved at once: each holds a thread.
-const MAX_LOOKUPS: usize = 4;
 /// Of what peers say of themselves, so much is kept.
 const MAX_AGENT_CHARS: usize = 64;
 const MAX_LISTENS: usize = 8;
@@ -40,7 +39,7 @@ impl Task {
         match event {
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 if let Some(key) = self.dials.remove(&connection_id) {
-                    self.dial_ended(&key, Outcome::Connected(peer_id), now);
+                    self.dial_ended(&key, Outcome::Connected(peer_id), String::new, now);
                 }
                 self.on_connected(peer_id, &endpoint, now);
             }
@@ -52,7 +51,7 @@ impl Task {
                 if let Some(key) = self.dials.remove(&connection_id) {
                     tracing::debug!(?key, %error, "dial failed");
                     let outcome = self.outcome(peer_id, &error);
-                    self.dial_ended(&key, outcome, now);
+                    self.dial_ended(&key, outcome, || problem(&error), now);
                 }
             }
             SwarmEvent::IncomingConnectionError { error, .. } => {
@@ -77,7 +76,7 @@ impl Task {
     }
 
     fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint, now: Instant) {
-        let address = endpoint.get_remote_address().clone();
+        let address = address::without_peer(endpoint.get_remote_address().clone());
         tracing::debug!(%peer, %address, dialled = endpoint.is_dialer(), "connected");
         self.dialer.connected(peer);
         let connected = Connected {
@@ -102,7 +101,7 @@ impl Task {
         self.tell(MeshEvent::PeerDisconnected { peer: peer.to_string() });
     }
 
-    fn tell_taken_port(&mut self, listener: libp2p::core::transport::ListenerId, address: &Multiaddr) {
+    fn tell_taken_port(&mut self, listener: ListenerId, address: &Multiaddr) {
         let Some(listening) = self.listening.iter_mut().find(|listening| listening.id == listener) else { return };
         if !std::mem::replace(&mut listening.announced, true)
             && let Some(wanted) = &listening.wanted
@@ -122,10 +121,9 @@ impl Task {
             if !dial.addresses.iter().any(is_named) {
                 let addresses = dial.addresses.clone();
                 self.dial_resolved(dial, addresses);
-            } else if self.lookups.len() < MAX_LOOKUPS {
-                self.lookups.spawn(resolve(dial));
             } else {
-                self.dial_ended(&dial.key, Outcome::Failed, now);
+                // Each holds a thread of the runtime's; there are no more than dials under way.
+                self.lookups.spawn(resolve(dial));
             }
         }
     }
@@ -143,7 +141,10 @@ impl Task {
                 let turn = usize::try_from(dial.failures).unwrap_or(0) % addresses.len().max(1);
                 match addresses.into_iter().nth(turn) {
                     Some(address) => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
-                    None => return self.dial_ended(&dial.key, Outcome::Failed, Instant::now()),
+                    None => {
+                        let unknown = || "the name cannot be resolved".to_owned();
+                        return self.dial_ended(&dial.key, Outcome::Failed, unknown, Instant::now());
+                    }
                 }
             }
         };
@@ -154,14 +155,22 @@ impl Task {
             }
             Err(error) => {
                 let outcome = self.outcome(dial.expected, &error);
-                self.dial_ended(&dial.key, outcome, Instant::now());
+                self.dial_ended(&dial.key, outcome, || problem(&error), Instant::now());
             }
         }
     }
 
-    fn dial_ended(&mut self, key: &crate::dial::Key, outcome: Outcome, now: Instant) {
+    fn dial_ended(&mut self, key: &Key, outcome: Outcome, problem: impl FnOnce() -> String, now: Instant) {
         self.metrics.dialled(outcome);
-        self.dialer.ended(key, outcome, now);
+        if self.dialer.ended(key, outcome, now) {
+            let address = match key {
+                Key::Address(address) => address.to_string(),
+                Key::Peer(peer) => peer.to_string(),
+            };
+            let problem = problem();
+            tracing::warn!(address, problem, "not reachable; trying on");
+            self.tell(MeshEvent::Unreachable { address, problem });
+        }
     }
 
     fn outcome(&self, peer: Option<PeerId>, error: &DialError) -> Outcome {
@@ -178,8 +187,15 @@ impl Task {
 
     /// Dials announced nodes of areas that have too few peers.
     pub(super) fn meet_demand(&mut self, now: Instant) {
+        let mut followed: HashMap<&str, usize> = HashMap::new();
+        for (_, topics) in self.swarm.behaviour().gossip.all_peers() {
+            topics.into_iter().for_each(|topic| *followed.entry(topic.as_str()).or_default() += 1);
+        }
         let areas = self.joined.iter().filter_map(|topic| match topic {
-            Topic::Area(city, area) => Some(((city.clone(), area.clone()), self.followers(&topic.to_string()))),
+            Topic::Area(city, area) => {
+                let followers = followed.get(topic.to_string().as_str()).copied().unwrap_or(0);
+                Some(((city.clone(), area.clone()), followers))
+            }
             Topic::City(_) => None,
         });
         let followers: HashMap<(Label, Label), usize> = areas.collect();
@@ -342,6 +358,32 @@ impl Task {
 
     fn refresh(&self) -> Duration {
         if self.interest.is_empty() { self.config.timing.refresh * UNINTERESTED } else { self.config.timing.refresh }
+    }
+}
+
+/// Why a dial failed, for people.
+fn problem(error: &DialError) -> String {
+    match error {
+        DialError::WrongPeerId { obtained, .. } => format!("another peer answers there: {obtained}"),
+        DialError::Transport(attempts) => match attempts.first() {
+            Some((_, TransportError::Other(error))) => root(error).to_string(),
+            Some((_, error)) => error.to_string(),
+            None => error.to_string(),
+        },
+        error => error.to_string(),
+    }
+}
+
+/// The error behind libp2p's wrappings.
+fn root<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    loop {
+        // An io::Error hides what it wraps from `source`.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        error = match (inner, error.source()) {
+            (Some(inner), _) => inner,
+            (None, Some(source)) => source,
+            (None, None) => return error,
+        };
     }
 }
 

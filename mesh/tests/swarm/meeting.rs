@@ -185,6 +185,34 @@ async fn a_name_is_resolved_at_each_dial() {
 }
 
 #[tokio::test]
+async fn an_unreachable_address_is_told_once_with_the_reason() {
+    let nobody = free_address();
+    let mut other = Running::start(config(2)).await;
+    let somebody_else = format!("{}/p2p/{}", other.address, key(3).id());
+    let nowhere = "/dns4/no..name/tcp/4710".to_owned();
+    let config = Config { connect: vec![nobody.clone(), somebody_else, nowhere], ..config(1) };
+    let mut running = Running::start(config).await;
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let unreachable = |event| match event {
+            MeshEvent::Unreachable { address, problem } => Some((address, problem)),
+            _ => None,
+        };
+        told.push(running.wait_for("an unreachable address", unreachable).await);
+    }
+    let of =
+        |address: &str| told.iter().find(|(told, _)| told == address).map(|(_, problem)| problem.as_str()).unwrap();
+    assert!(of(&nobody).contains("refused"), "{told:?}");
+    assert!(of(&key(3).id().to_string()).contains(&key(2).id().to_string()), "{told:?}");
+    assert!(of("/dns4/no..name/tcp/4710").contains("resolved"), "{told:?}");
+    running.counts("dials_total", "outcome=\"failed\"", 6).await;
+    other.mesh.stop(Duration::from_secs(5)).await.unwrap();
+    while let Some(event) = other.events.next().await {
+        assert!(!matches!(event, MeshEvent::Unreachable { .. }));
+    }
+}
+
+#[tokio::test]
 async fn a_bad_address_is_refused_with_its_text_before_anything_opens() {
     let config = Config {
         connect: vec!["10.0.0.1".to_owned(), LOOPBACK.to_owned()],
