@@ -13,7 +13,8 @@ use crate::StoreError;
 pub(crate) const APPLICATION_ID: u32 = 0x4d67_7069;
 /// The layout of the tables (SQLite's `user_version`).
 const LAYOUT: i64 = 1;
-/// Bytes of a page: the unit in which an append is written. See the measurements in [`crate::store`].
+/// Bytes of a page: the unit in which an append is written. See the measurements in the crate's
+/// documentation.
 pub(crate) const PAGE_BYTES: u64 = 512;
 /// The write-ahead log is carried over into the file when it has this many pages: about 270 KB, which is also what opening after a
 /// crash reads at most, give or take one transaction.

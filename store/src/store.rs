@@ -35,7 +35,8 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 256 MiB: four months of one frame of seven readings in ten seconds. One minute: see the module's table.
+    /// 256 MiB: half a year of one frame of seven readings in ten seconds. One minute: see the table in the crate's
+    /// documentation.
     fn default() -> Self {
         Self { max_bytes: 256 * 1024 * 1024, sync_interval: Duration::from_secs(60) }
     }

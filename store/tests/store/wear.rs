@@ -42,6 +42,21 @@ fn bytes_per_reading(frames_per_sync: usize, max_bytes: u64) -> Option<(u64, u64
 }
 
 #[test]
+fn three_frames_fit_on_a_page() {
+    let folder = Folder::new();
+    let mut node = Node::new(1, 1);
+    node.uptime_ms = 7 * 86_400_000;
+    let frames = node.frames(3000);
+    println!("{} bytes a frame", frames[1].bytes().len());
+    let mut store = folder.open();
+    store.append(&frames).unwrap();
+    store.close().unwrap();
+    let pages = fs::metadata(folder.path()).unwrap().len() / 512;
+    println!("{pages} pages for {} frames", frames.len());
+    assert!(pages < 1050);
+}
+
+#[test]
 fn an_append_is_cheap_for_the_card() {
     println!("frames/sync  to the kernel  to the disk  (bytes per reading; growing | full)");
     for frames_per_sync in [1, 3, 6, 30] {
