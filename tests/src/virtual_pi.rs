@@ -88,7 +88,7 @@ impl VirtualPi {
     pub fn run(&mut self, script: &str) -> Result<String> {
         self.commands += 1;
         let end = format!("=== end of {}: ", self.commands);
-        self.qemu.write_line(&format!("{{ {script}; }} < /dev/null 2>&1; echo \"{end}$?\""))?;
+        self.qemu.write_line(&format!("{{ {script}\n}} < /dev/null 2>&1; echo \"{end}$?\""))?;
         let mut said = String::new();
         let status = self.qemu.wait_for(&format!("the end of `{script}`"), COMMAND_TIMEOUT, |line| {
             if let Some((last, status)) = line.split_once(&end) {
@@ -163,9 +163,9 @@ fn qemu(parts: &Parts) -> Result<Command> {
     command.env("LD_PRELOAD", needs::qemu_chips()?);
     command.args(["-M", "raspi3b", "-display", "none", "-monitor", "none", "-no-reboot"]);
     command.arg("-kernel").arg(folder.join("kernel/vmlinuz")).arg("-dtb").arg(folder.join("pi3.dtb"));
-    // The console is the Pi's second serial port. A panic ends QEMU, by the reboot that it is not to make.
+    // The console is the Pi's second serial port.
     command.args(["-serial", "null", "-serial", "stdio", "-append"]);
-    command.arg(format!("console=ttyS1,115200 rdinit=/init panic=-1 loglevel=3 iomem=relaxed now={now}"));
+    command.arg(format!("console=ttyS1,115200 rdinit=/init loglevel=3 iomem=relaxed now={now}"));
     let mut network = "user,id=network".to_owned();
     for port in &parts.ports {
         // Port 0: QEMU takes a free one.

@@ -7,6 +7,9 @@
 //! A panic in an `extern "C"` function ends the process; it never unwinds into QEMU.
 #![expect(unsafe_code, reason = "this is the border to a C program")]
 
+mod abi;
+mod controller;
+
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
@@ -15,184 +18,14 @@ use std::time::Duration;
 
 use hal::sim::Direction;
 
+use self::abi::{
+    Class, Error, I2cClass, Object, Realize, TypeInfo, Visitor, check_device_class, check_i2c_class, check_version,
+    qemu, refuse, symbol,
+};
 use crate::slot::Slot;
 
 /// The devices that exist, by the address of their object.
 static SLOTS: Mutex<BTreeMap<usize, Slot>> = Mutex::new(BTreeMap::new());
-
-// QEMU's types that are only ever pointed to.
-type Class = c_void;
-type Object = c_void;
-type Visitor = c_void;
-type Error = c_void;
-type Accessor = extern "C" fn(*mut Object, *mut Visitor, *const c_char, *mut c_void, *mut *mut Error);
-type Realize = extern "C" fn(*mut Object, *mut *mut Error);
-
-// === QEMU's functions ===
-
-/// Declares a table of functions that are looked up by name in the running program.
-macro_rules! functions {
-    ($($name:ident: $type:ty,)+) => {
-        struct Functions { $($name: $type,)+ }
-
-        impl Functions {
-            fn find() -> Self {
-                // SAFETY: the symbols are those functions, with these signatures, in QEMU 10.0 and in GLib 2; the
-                // version is checked before any but `qmp_query_version` is called.
-                unsafe { Self { $($name: std::mem::transmute::<*mut c_void, $type>(existing(stringify!($name))),)+ } }
-            }
-        }
-    };
-}
-
-functions! {
-    // include/qom/object.h
-    type_register_static: unsafe extern "C" fn(*const TypeInfo) -> *mut c_void,
-    object_class_property_add:
-        unsafe extern "C" fn(*mut Class, *const c_char, *const c_char, Accessor, Accessor, usize, *mut c_void) -> *mut c_void,
-    // include/hw/qdev-core.h
-    device_class_set_parent_realize: unsafe extern "C" fn(*mut Class, Realize, *mut Option<Realize>),
-    qdev_get_parent_bus: unsafe extern "C" fn(*mut Object) -> *mut c_void,
-    // include/qapi/visitor.h
-    visit_type_number: unsafe extern "C" fn(*mut Visitor, *const c_char, *mut f64, *mut *mut Error) -> bool,
-    visit_type_str: unsafe extern "C" fn(*mut Visitor, *const c_char, *mut *mut c_char, *mut *mut Error) -> bool,
-    // include/qapi/error.h
-    error_setg_internal:
-        unsafe extern "C" fn(*mut *mut Error, *const c_char, c_int, *const c_char, *const c_char, ...),
-    // include/qemu/main-loop.h and include/block/aio.h
-    qemu_get_aio_context: unsafe extern "C" fn() -> *mut c_void,
-    aio_bh_schedule_oneshot_full: unsafe extern "C" fn(*mut c_void, extern "C" fn(*mut Object), *mut Object, *const c_char),
-    // include/hw/i2c/i2c.h
-    i2c_end_transfer: unsafe extern "C" fn(*mut c_void),
-    // include/qemu/timer.h
-    qemu_clock_get_ns: unsafe extern "C" fn(c_int) -> i64,
-    // qapi/misc.json, query-version
-    qmp_query_version: unsafe extern "C" fn(*mut *mut Error) -> *const VersionInfo,
-    // GLib
-    g_free: unsafe extern "C" fn(*mut c_void),
-}
-
-/// The address of a symbol of the running program, null where it has none of that name.
-fn symbol(name: &str) -> *mut c_void {
-    unsafe extern "C" {
-        fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
-    }
-    let Ok(name) = CString::new(name) else { return null_mut() };
-    // SAFETY: a null handle (RTLD_DEFAULT) searches the whole program, and `name` ends in a zero.
-    unsafe { dlsym(null_mut(), name.as_ptr()) }
-}
-
-fn existing(name: &str) -> *mut c_void {
-    let address = symbol(name);
-    if address.is_null() {
-        refuse(&format!("this program exports no {name}"));
-    }
-    address
-}
-
-fn qemu() -> &'static Functions {
-    static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
-    FUNCTIONS.get_or_init(Functions::find)
-}
-
-/// Ends QEMU. To go on with another layout would corrupt its memory, and to go on without the device would only
-/// end later with a stranger message.
-#[expect(clippy::print_stderr, reason = "QEMU's own messages go there")]
-fn refuse(problem: &str) -> ! {
-    eprintln!("magpie-qemu-i2c: {problem}; this library fits QEMU 10.0.x for x86-64 only (tools/setup-qemu has it)");
-    std::process::abort()
-}
-
-// === The layout of QEMU's structures ===
-
-/// include/qom/object.h, `struct TypeInfo`.
-#[repr(C)]
-struct TypeInfo {
-    name: *const c_char,
-    parent: *const c_char,
-    /// 0: that of the parent.
-    instance_size: usize,
-    instance_align: usize,
-    instance_init: Option<extern "C" fn(*mut Object)>,
-    instance_post_init: Option<extern "C" fn(*mut Object)>,
-    instance_finalize: Option<extern "C" fn(*mut Object)>,
-    is_abstract: bool,
-    /// 0: that of the parent.
-    class_size: usize,
-    class_init: Option<extern "C" fn(*mut Class, *mut c_void)>,
-    class_base_init: Option<extern "C" fn(*mut Class, *mut c_void)>,
-    class_data: *mut c_void,
-    interfaces: *const c_void,
-}
-
-// SAFETY: constant, and its pointers lead to constants.
-unsafe impl Sync for TypeInfo {}
-
-/// qapi/misc.json, `VersionInfo`.
-#[repr(C)]
-struct VersionInfo {
-    qemu: *const VersionTriple,
-    package: *const c_char,
-}
-
-/// qapi/misc.json, `VersionTriple`.
-#[repr(C)]
-struct VersionTriple {
-    major: i64,
-    minor: i64,
-    micro: i64,
-}
-
-/// include/hw/i2c/i2c.h, `I2CSlaveClass`. It begins with include/hw/qdev-core.h, `DeviceClass`, of which only the two fields are
-/// named that are looked at to see that the layout is the expected one.
-#[repr(C)]
-struct I2cClass {
-    /// `ObjectClass`, then `categories` to `legacy_reset`.
-    object_class_and_more: [usize; 18],
-    realize: Option<Realize>,
-    /// `unrealize`, `sync_config`, `vmsd`.
-    unrealize_and_more: [usize; 3],
-    bus_type: *const c_char,
-    send: Option<extern "C" fn(*mut Object, u8) -> c_int>,
-    send_async: Option<extern "C" fn(*mut Object, u8)>,
-    recv: Option<extern "C" fn(*mut Object) -> u8>,
-    event: Option<extern "C" fn(*mut Object, c_int) -> c_int>,
-    match_and_add: Option<extern "C" fn()>,
-}
-
-fn check_version() {
-    // SAFETY: the answer is a VersionInfo of QEMU's own making. It is leaked, once.
-    let version = unsafe { &*(*(qemu().qmp_query_version)(null_mut())).qemu };
-    if (version.major, version.minor) != (10, 0) {
-        refuse(&format!("this is QEMU {}.{}.{}", version.major, version.minor, version.micro));
-    }
-}
-
-/// Has QEMU write the `realize` field of a class that is not one of its own, and sees where it lands.
-fn check_device_class() {
-    extern "C" fn probe(_: *mut Object, _: *mut *mut Error) {}
-    let mut class = [0_usize; size_of::<I2cClass>() / size_of::<usize>()];
-    let mut before: Option<Realize> = None;
-    // SAFETY: the function reads and writes that one field; nothing near the end of `DeviceClass`, which `class` exceeds.
-    unsafe { (qemu().device_class_set_parent_realize)(class.as_mut_ptr().cast(), probe, &raw mut before) };
-    let expected = std::mem::offset_of!(I2cClass, realize) / size_of::<usize>();
-    if class.iter().position(|word| *word != 0) != Some(expected) {
-        refuse("DeviceClass is laid out otherwise than in QEMU 10.0");
-    }
-}
-
-/// A class that was only just derived from `i2c-slave` has exactly what that class sets.
-fn check_i2c_class(class: &I2cClass) {
-    let only_matches = class.match_and_add.is_some()
-        && class.send.is_none()
-        && class.send_async.is_none()
-        && class.recv.is_none()
-        && class.event.is_none();
-    // SAFETY: a constant text, at an offset that lies between `realize` and the callbacks, which are where they should be.
-    if !only_matches || class.bus_type.is_null() || unsafe { CStr::from_ptr(class.bus_type) } != c"i2c-bus" {
-        refuse("I2CSlaveClass is laid out otherwise than in QEMU 10.0");
-    }
-}
 
 // === The device type ===
 
@@ -314,8 +147,11 @@ extern "C" fn event(object: *mut Object, event: c_int) -> c_int {
         }
         _ => return ACK,
     };
-    if finish_transfer(object) {
+    if controller::finish_transfer(object) {
         return NACK;
+    }
+    if direction == Direction::Read {
+        controller::forget_refused_write(object);
     }
     ack(with_slot(object, |slot| slot.start(direction, now())))
 }
@@ -323,39 +159,13 @@ extern "C" fn event(object: *mut Object, event: c_int) -> c_int {
 extern "C" fn send(object: *mut Object, byte: u8) -> c_int {
     let acknowledged = with_slot(object, |slot| slot.write(byte, now()));
     if !acknowledged {
-        finish_transfer_soon(object);
+        controller::finish_transfer_soon(object);
     }
     ack(acknowledged)
 }
 
 extern "C" fn receive(object: *mut Object) -> u8 {
     with_slot(object, |slot| slot.read(now()))
-}
-
-// A real bus ends a transfer when a chip refuses a byte. QEMU's bcm2835-i2c tells the guest, but leaves its bus in the transfer, and sends
-// what follows, whatever its address, to the same chip. So the transfer is ended here: from QEMU's main loop, because the
-// bus is being walked during the refusal; and, should the guest be faster than that, at its next start, which then fails once.
-
-fn finish_transfer_soon(object: *mut Object) {
-    extern "C" fn from_main_loop(object: *mut Object) {
-        finish_transfer(object);
-    }
-    // SAFETY: the chips of the virtual Pi stay until QEMU ends, so the object is there when the main loop comes to it.
-    unsafe {
-        let context = (qemu().qemu_get_aio_context)();
-        (qemu().aio_bh_schedule_oneshot_full)(context, from_main_loop, object, c"magpie-chip".as_ptr());
-    }
-}
-
-/// Returns whether there was a transfer to finish.
-fn finish_transfer(object: *mut Object) -> bool {
-    let unfinished = with_slot(object, |slot| slot.is_unfinished());
-    if unfinished {
-        // SAFETY: the device is on a bus, for it is in a transfer there. `I2CBus` begins with its `BusState`. Called at a start, this
-        // frees the bus's list of addressed devices; QEMU does not look at that list again when the start is refused.
-        unsafe { (qemu().i2c_end_transfer)((qemu().qdev_get_parent_bus)(object)) };
-    }
-    unfinished
 }
 
 fn ack(acknowledged: bool) -> c_int {

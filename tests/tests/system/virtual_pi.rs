@@ -29,6 +29,9 @@ fn the_kernel_reads_a_chip_and_misses_it_when_it_is_unplugged() -> Result<()> {
     ensure!(pi.run(bme280_id)? == "0x60\n");
     ensure!(pi.run("i2cget -y 1 0x77 0xd0").is_err(), "somebody answers at an empty address");
 
+    // A read after a write that nobody acknowledged is a read: this chip's frames begin so.
+    ensure!(pi.run("i2ctransfer -y 1 r4@0x12")? == "0x42 0x4d 0x00 0x1c\n");
+
     pi.fault("bme", "unplugged")?;
     ensure!(pi.run(bme280_id).is_err(), "an unplugged chip answers");
     pi.fault("bme", "")?;

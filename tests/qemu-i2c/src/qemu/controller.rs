@@ -1,0 +1,99 @@
+//! Makes up for what QEMU's model of the Pi's I2C controller, hw/i2c/bcm2835_i2c.c, leaves behind after a refusal.
+
+use std::ffi::{CStr, c_char};
+use std::ptr::null_mut;
+
+use super::abi::{Object, qemu, refuse};
+use super::with_slot;
+
+// A real bus ends a transfer when a chip refuses a byte. The model tells the guest, but leaves its bus in the transfer, and
+// sends what follows, whatever its address, to the same chip. So the transfer is ended here: from QEMU's main loop, because
+// the bus is being walked during the refusal; and, should the guest be faster than that, at its next start, which then
+// fails once.
+
+/// To be called when the chip refused a byte.
+pub(super) fn finish_transfer_soon(object: *mut Object) {
+    extern "C" fn from_main_loop(object: *mut Object) {
+        finish_transfer(object);
+    }
+    // SAFETY: the chips of the virtual Pi stay until QEMU ends, so the object is there when the main loop comes to it.
+    unsafe {
+        let context = (qemu().qemu_get_aio_context)();
+        (qemu().aio_bh_schedule_oneshot_full)(context, from_main_loop, object, c"magpie-chip".as_ptr());
+    }
+}
+
+/// Returns whether there was a transfer to finish. If so, a start must be refused.
+pub(super) fn finish_transfer(object: *mut Object) -> bool {
+    let unfinished = with_slot(object, |slot| slot.is_unfinished());
+    if unfinished {
+        // SAFETY: the device is on a bus, for it is in a transfer there. `I2CBus` begins with its `BusState`. Called at a
+        // start, this frees the bus's list of addressed devices, which QEMU does not look at again when the start is refused.
+        unsafe { (qemu().i2c_end_transfer)((qemu().qdev_get_parent_bus)(object)) };
+    }
+    unfinished
+}
+
+// When a write is refused at its address, the model keeps saying that it wants bytes to send. If the next transfer is a read,
+// the guest's driver believes that, and the model sends the chip what is in the guest's buffer, as a successful "read". So a
+// read takes that back.
+
+/// include/hw/i2c/bcm2835_i2c.h, `BCM2835_I2C_C_READ` and `BCM2835_I2C_S_TXW`.
+const CONTROL_READ: u32 = 1 << 0;
+const STATUS_WANTS_BYTES: u32 = 1 << 2;
+/// How far into the controller's structure its registers are looked for; they are at about 900 bytes.
+const SEARCHED_WORDS: usize = 256;
+
+/// include/hw/i2c/bcm2835_i2c.h, the end of `BCM2835I2CState`.
+#[repr(C)]
+struct Registers {
+    bus: *mut Object,
+    irq: usize,
+    control: u32,
+    status: u32,
+    length: u32,
+    address: u32,
+}
+
+/// To be called at the start of a read.
+pub(super) fn forget_refused_write(object: *mut Object) {
+    // SAFETY: the device is on a bus, for it is addressed there.
+    let bus = unsafe { (qemu().qdev_get_parent_bus)(object) };
+    let Some(controller) = controller_of(bus) else { return };
+    // SAFETY: a plain question.
+    let address = unsafe { (qemu().object_property_get_uint)(object, c"address".as_ptr(), null_mut()) };
+    for word in 0..SEARCHED_WORDS {
+        // SAFETY: the controllers are in the middle of the structure of all peripherals, which is larger than what is
+        // searched; and QEMU, whose lock is held, does not touch it meanwhile.
+        unsafe {
+            let registers = controller.cast::<usize>().add(word).cast::<Registers>();
+            let is_this_read = (*registers).control & CONTROL_READ != 0 && u64::from((*registers).address) == address;
+            if (*registers).bus == bus && is_this_read {
+                (*registers).status &= !STATUS_WANTS_BYTES;
+                return;
+            }
+        }
+    }
+    refuse("BCM2835I2CState is laid out otherwise than in QEMU 10.0");
+}
+
+/// The bcm2835-i2c that a bus is the child of; none on a bus of another controller.
+fn controller_of(bus: *mut Object) -> Option<*mut Object> {
+    // SAFETY: the path is a text that is ours to free; the controller of a bus in use stays.
+    unsafe {
+        let path = (qemu().object_get_canonical_path)(bus);
+        let text = CStr::from_ptr(path).to_string_lossy().into_owned();
+        (qemu().g_free)(path.cast());
+        let parent = super::c_text(text.rsplit_once('/')?.0);
+        let controller = (qemu().object_resolve_path)(parent.as_ptr(), null_mut());
+        let is_ours = !controller.is_null() && is_called((qemu().object_get_typename)(controller), c"bcm2835-i2c");
+        is_ours.then_some(controller)
+    }
+}
+
+/// # Safety
+/// `name` ends in a zero.
+unsafe fn is_called(name: *const c_char, expected: &CStr) -> bool {
+    // SAFETY: as demanded.
+    unsafe { CStr::from_ptr(name) == expected }
+}
