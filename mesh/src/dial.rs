@@ -30,11 +30,13 @@ const MAX_DIALLING: usize = 16;
 const OURSELVES: Duration = Duration::from_secs(60);
 /// A connection that ended before this counts as a failed dial.
 const SHORT: Duration = Duration::from_secs(2);
-/// The first wait after a failed dial of an unconfigured address, and the longest.
-const UNCONFIGURED_MIN: Duration = Duration::from_secs(5);
-const UNCONFIGURED_MAX: Duration = Duration::from_secs(300);
+/// The longest wait between dials of what mDNS found. It is forgotten when mDNS no longer finds it.
+const FOUND_MAX: Duration = Duration::from_secs(10);
+/// The first wait after a failed dial of an announced address, and the longest.
+const ANNOUNCED_MIN: Duration = Duration::from_secs(5);
+const ANNOUNCED_MAX: Duration = Duration::from_secs(300);
 /// An announced address that failed this often in a row is forgotten until it is announced again.
-const UNCONFIGURED_FAILURES: u32 = 8;
+const ANNOUNCED_FAILURES: u32 = 8;
 
 /// Keeps the list of whom to dial.
 #[derive(Debug)]
@@ -246,7 +248,7 @@ impl Dialer {
                     // Whoever was there need not be who comes back.
                     target.peer = None;
                 }
-                let hopeless = target.failures >= UNCONFIGURED_FAILURES;
+                let hopeless = target.failures >= ANNOUNCED_FAILURES;
                 if target.origin == Origin::Announced && hopeless {
                     self.targets.remove(key);
                 }
@@ -315,7 +317,8 @@ impl Target {
         self.failures += 1;
         let (min, max) = match self.origin {
             Origin::Configured | Origin::Local => (timing.redial_min, timing.redial_max),
-            Origin::Found | Origin::Announced => (UNCONFIGURED_MIN, UNCONFIGURED_MAX),
+            Origin::Found => (timing.redial_min, FOUND_MAX),
+            Origin::Announced => (ANNOUNCED_MIN, ANNOUNCED_MAX),
         };
         let doubled = min.saturating_mul(1 << (self.failures - 1).min(16)).min(max);
         self.not_before = now + random.about(doubled).min(max);

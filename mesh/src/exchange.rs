@@ -9,6 +9,9 @@ use crate::allowance::{Allowance, Rate};
 const MAX_PAGES: u32 = 256;
 /// Wrong frames after which a peer is asked no more: each costs a signature check.
 const MAX_WRONG: u32 = 64;
+/// A new peer is asked again after this, then after twice that, and so on up to the usual interval: it may have connected before
+/// it had anything to tell.
+const SOON: Duration = Duration::from_millis(250);
 /// Between two questions to a peer, however many of its frames nobody can describe.
 const HURRY: Duration = Duration::from_secs(1);
 /// Requests of one peer that are answered: a whole large directory at once, then a steady trickle.
@@ -22,6 +25,8 @@ pub(crate) struct Exchange {
     last_ask: Instant,
     waiting: bool,
     pages: u32,
+    /// How often the peer was asked to the end.
+    rounds: u32,
     failures: u32,
     wrong: u32,
     answers: Allowance,
@@ -36,6 +41,7 @@ impl Exchange {
             last_ask: now,
             waiting: false,
             pages: 0,
+            rounds: 0,
             failures: 0,
             wrong: 0,
             answers: Allowance::full(ANSWERS, now),
@@ -64,7 +70,8 @@ impl Exchange {
             self.next_ask = now;
         } else {
             self.pages = 0;
-            self.next_ask = now + refresh;
+            self.next_ask = now + refresh.min(SOON * (1 << self.rounds.min(16)));
+            self.rounds = self.rounds.saturating_add(1);
         }
     }
 
@@ -104,8 +111,17 @@ mod tests {
         exchange.answered(50, true, 0, REFRESH, now);
         assert_eq!(exchange.ask(now), Some(50));
         exchange.answered(70, false, 0, REFRESH, now);
-        assert_eq!(exchange.ask(now + REFRESH / 2), None);
-        assert_eq!(exchange.ask(now + REFRESH), Some(70));
+        let mut waits = Vec::new();
+        let mut then = now;
+        for _ in 0..8 {
+            let before = then;
+            while exchange.ask(then).is_none() {
+                then += Duration::from_millis(250);
+            }
+            waits.push((then - before).as_millis());
+            exchange.answered(70, false, 0, REFRESH, then);
+        }
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
     }
 
     #[test]
@@ -117,6 +133,7 @@ mod tests {
             endless.answered(page, true, 0, REFRESH, now);
         }
         assert_eq!(endless.ask(now), None);
+        assert_eq!(endless.ask(now + SOON), Some(u64::from(MAX_PAGES)));
 
         let mut circling = Exchange::new(now);
         circling.ask(now);
@@ -160,7 +177,7 @@ mod tests {
             }
             now += Duration::from_millis(100);
         }
-        assert!((9..=11).contains(&asked), "{asked}");
+        assert!((9..=12).contains(&asked), "{asked}");
     }
 
     #[test]

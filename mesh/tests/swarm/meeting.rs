@@ -105,6 +105,24 @@ async fn a_subscriber_with_one_address_and_no_city_hears_every_area_also_those_t
 }
 
 #[tokio::test]
+async fn who_announces_itself_only_after_connecting_is_heard_soon() {
+    // With the usual intervals: nothing here may wait for the ten seconds between two looks at a directory.
+    let mut node = Node::new(1, "seoul", "jung");
+    let middle = Running::start(Config { timing: Timing::default(), ..subscriber_that_listens(2) }).await;
+    let side = Config { listen: vec![], connect: vec![middle.address.clone()], timing: Timing::default(), ..config(1) };
+    let first = Running::start(side).await;
+    let far = Config { connect: vec![middle.address.clone()], timing: Timing::default(), ..subscriber(3, "+") };
+    let mut far = Running::start(far).await;
+    eventually("both are connected", async || middle.mesh.peers().await.unwrap().len() == 2).await;
+    let published = Instant::now();
+    let announcement = node.announcement();
+    first.mesh.publish(announcement.clone()).await.unwrap();
+    far.hears(&announcement).await;
+    first.is_heard_by(&mut node, 1, &mut far).await;
+    assert!(published.elapsed() < Duration::from_secs(5), "{:?}", published.elapsed());
+}
+
+#[tokio::test]
 async fn only_what_is_wanted_is_told_and_a_new_interest_tells_what_is_known() {
     let (mut a, mut b) = (Node::new(1, "seoul", "jung"), Node::new(2, "seoul", "mapo"));
     let (one, jung) = Running::start_node(member(&a), &mut a).await;
@@ -235,6 +253,10 @@ async fn an_ended_mesh_says_so() {
     assert!(matches!(handle.peers().await, Err(Error::Stopped)));
     while running.events.next().await.is_some() {}
     handle.stop(Duration::from_secs(1)).await.unwrap();
+}
+
+fn subscriber_that_listens(seed: u8) -> Config {
+    Config { listen: vec![LOOPBACK.to_owned()], ..subscriber(seed, "+") }
 }
 
 /// An address that nobody listens on just now.
