@@ -115,7 +115,10 @@ impl Node {
 
         // Stopped in the opposite order: the sampler ends, the recorder empties its queue, the mesh says good-bye, the store syncs.
         let stopping = health.clone();
-        program.on_stop(move || stopping.stopping());
+        program.on_stop(move || {
+            stopping.stopping();
+            service::systemd::stopping();
+        });
         let store = StoreHandle::spawn(store)?;
         let closing = store.clone();
         program.spawn("store", async move |stop| {

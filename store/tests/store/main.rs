@@ -9,7 +9,6 @@ mod handle;
 mod model;
 mod queries;
 mod retention;
-mod speed;
 mod wear;
 
 use std::path::PathBuf;

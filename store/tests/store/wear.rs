@@ -70,33 +70,3 @@ fn an_append_is_cheap_for_the_card() {
         assert!(growing.0 < 250 && full.0 < 400, "{growing:?} {full:?}");
     }
 }
-
-/// As a node does it, with the kernel's own write-back, which begins after 30 s whatever the sync interval is.
-#[test]
-#[ignore = "takes ten minutes; prints bytes per reading at one frame in 10 s"]
-fn in_real_time() {
-    let folder = Folder::new();
-    let mut node = Node::new(1, 1);
-    node.uptime_ms = 7 * 86_400_000;
-    let first = node.announcement();
-    let mut store = folder.open();
-    store.append(&[first]).unwrap();
-    store.append(&(0..2000).map(|_| node.readings(1)).collect::<Vec<_>>()).unwrap();
-    store.sync().unwrap();
-    let before = (counter("wchar").unwrap(), counter("write_bytes").unwrap());
-    let start = std::time::Instant::now();
-    let frames: u64 = 60;
-    let frames_per_sync = std::env::var("FRAMES_PER_SYNC").map_or(6, |number| number.parse().unwrap());
-    for number in 1..=frames {
-        store.append(&[node.readings(1)]).unwrap();
-        if number.is_multiple_of(frames_per_sync) {
-            store.sync().unwrap();
-        }
-        std::thread::sleep(
-            (start + std::time::Duration::from_secs(number * 10)).duration_since(std::time::Instant::now()),
-        );
-    }
-    let after = (counter("wchar").unwrap(), counter("write_bytes").unwrap());
-    let readings = frames * READINGS;
-    println!("to the kernel {}, to the disk {}", (after.0 - before.0) / readings, (after.1 - before.1) / readings);
-}
