@@ -98,6 +98,12 @@ impl Printer {
                 None => *self.unreadable.entry(topic).or_default() += 1,
             },
             MeshEvent::Lagged { dropped } => self.lagged += dropped,
+            MeshEvent::Unreachable { address, problem } => {
+                output::complain(&format!("magpie: {address} cannot be reached: {problem}; trying again"));
+            }
+            MeshEvent::AreasLeftOut { topics } => output::complain(&format!(
+                "magpie: {topics} areas more than one program can follow match; name fewer cities or areas"
+            )),
             _ => {}
         }
         Ok(self.lines > before)

@@ -153,6 +153,9 @@ impl Link {
                     Some(MeshEvent::PortTaken { wanted, instead }) => {
                         warn!(wanted, instead, "the port belongs to another program; listening elsewhere");
                     }
+                    Some(MeshEvent::Unreachable { address, problem }) => {
+                        warn!(address, problem, "a configured address cannot be reached; trying again for ever");
+                    }
                     Some(MeshEvent::PeerConnected { peer, address }) => info!(peer, address, "peer connected"),
                     Some(MeshEvent::PeerDisconnected { peer }) => info!(peer, "peer disconnected"),
                     Some(_) => {}

@@ -86,7 +86,7 @@ pub enum FrameError {
     /// Shorter than a version and a signature.
     #[error("frame of {0} bytes is cut short")]
     TooShort(usize),
-    /// Another version: ignore it, and let it pass on; it is not an offence.
+    /// Another version: ignore it. Whoever carries it does no wrong: a rolling upgrade must not split the mesh.
     #[error("frame version {0} is not known here; a newer program may read it")]
     UnknownVersion(u8),
     /// The envelope cannot be read.

@@ -10,7 +10,8 @@ use tracing_subscriber::fmt::MakeWriter;
 pub const FILTER_VARIABLE: &str = "MAGPIE_LOG";
 
 /// What others' crates may say unless [`FILTER_VARIABLE`] names them: they report every dial that fails, and on a mesh dials fail.
-const QUIET: &str = "libp2p=warn,multistream_select=warn,yamux=warn,netlink=warn,if_watch=warn,hickory=warn,hyper=warn";
+/// libp2p_gossipsub has a line for each message of a peer that follows too many topics, so a stranger could fill the disk.
+const QUIET: &str = "libp2p=warn,libp2p_gossipsub=off,multistream_select=warn,yamux=warn,netlink=warn,if_watch=warn,hickory=warn,hyper=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
