@@ -46,8 +46,9 @@ impl Initramfs {
         self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
-    /// Adds the kernel modules of these names, and those that they need, below `modules/`, and `modules/order`, which lists
-    /// the files in the order in which they can be loaded. `kernel` is a folder with `version` and `lib/modules/VERSION`.
+    /// Adds the kernel modules of these names, and those that they need, below `modules/`, and `modules/order`, which
+    /// lists the files in the order in which they can be loaded. `kernel` is a folder with `version` and
+    /// `lib/modules/VERSION`.
     pub fn modules(&mut self, kernel: &Path, names: &[&str]) -> Result<()> {
         let version = kernel.join("version");
         let version = fs::read_to_string(&version).with_context(|| format!("cannot read {}", version.display()))?;

@@ -14,7 +14,8 @@ use crate::needs;
 use crate::netns::Namespace;
 use crate::program::Program;
 
-/// City and area of every node in these tests. No real node has them, so a test on a developer's machine hears only its own.
+/// City and area of every node in these tests. No real node has them, so a test on a developer's machine hears only its
+/// own.
 pub const PLACE: &str = "seoul/lab";
 
 /// Within this a program is up and has met another, on a machine that is busy with other tests.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::needs;
 
-/// A network namespace. It has loopback, and nothing else until it is linked. It goes when this is dropped, with all its
-/// interfaces.
+/// A network namespace. It has loopback, and nothing else until it is linked. It goes when this is dropped, with all
+/// its interfaces.
 pub struct Namespace {
     name: String,
 }

@@ -1,5 +1,5 @@
-//! A Raspberry Pi 3 in QEMU, with sensors on its I2C bus: Debian's arm64 kernel with the Pi's own I2C driver, the binary
-//! that goes on a Pi, and chips whose values and faults the test sets from outside.
+//! A Raspberry Pi 3 in QEMU, with sensors on its I2C bus: Debian's arm64 kernel with the Pi's own I2C driver, the
+//! binary that goes on a Pi, and chips whose values and faults the test sets from outside.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -188,7 +188,8 @@ fn accept(listener: UnixListener) -> Result<UnixStream> {
     }
 }
 
-/// Finds a forwarded port in QEMU's table: protocol and state, file descriptor, source address and port, destination address and port.
+/// Finds a forwarded port in QEMU's table: protocol and state, file descriptor, source address and port, destination
+/// address and port.
 fn forwarded_port(table: &str, guest_port: u16) -> Result<SocketAddr> {
     let guest_port = guest_port.to_string();
     table

@@ -13,7 +13,7 @@
 //! `--simulate` reads; here the kernel's i2c-bcm2835 stands between them and the driver.
 //!
 //! Nothing of QEMU is needed to build this. The price is that the layout of a few of QEMU's structures is written down
-//! in [`qemu`]: it is that of the 10.0 series on x86-64, it is checked when the library is loaded, and QEMU is
+//! in `qemu`: it is that of the 10.0 series on x86-64, it is checked when the library is loaded, and QEMU is
 //! stopped with an explanation where it differs.
 
 mod qemu;

@@ -1,8 +1,8 @@
 //! QEMU's object model, as far as one I2C device needs it. All `unsafe` of this library is here.
 //!
-//! Two things make it sound. QEMU calls everything below with its global lock held, so that no two calls run at once and no
-//! object goes away during one. And a device's own state is not kept inside QEMU's object, where it would depend on
-//! the size of QEMU's structures, but in a table of ours under the object's address.
+//! Two things make it sound. QEMU calls everything below with its global lock held, so that no two calls run at once
+//! and no object goes away during one. And a device's own state is not kept inside QEMU's object, where it would depend
+//! on the size of QEMU's structures, but in a table of ours under the object's address.
 //!
 //! A panic in an `extern "C"` function ends the process; it never unwinds into QEMU.
 #![expect(unsafe_code, reason = "this is the border to a C program")]
@@ -77,7 +77,8 @@ extern "C" fn register_type() {
 static PARENT_REALIZE: OnceLock<Option<Realize>> = OnceLock::new();
 
 extern "C" fn class_init(class: *mut Class, _: *mut c_void) {
-    // SAFETY: QEMU hands over a new class of a type derived from `i2c-slave`, whose layout is checked before it is written.
+    // SAFETY: QEMU hands over a new class of a type derived from `i2c-slave`, whose layout is checked before it is
+    // written.
     let i2c_class = unsafe { &mut *class.cast::<I2cClass>() };
     check_i2c_class(i2c_class);
     i2c_class.send = Some(send);
@@ -251,7 +252,8 @@ extern "C" fn set_text(
 /// Tells QEMU's caller, a person at the command line or a QMP client, what is wrong.
 fn set_error(error: *mut *mut Error, problem: &str) {
     let (file, function) = (c"tests/qemu-i2c".as_ptr(), c"magpie-chip".as_ptr());
-    // SAFETY: a printf format with its one argument; QEMU copies the text, and keeps the other two, which are constants.
+    // SAFETY: a printf format with its one argument; QEMU copies the text, and keeps the other two, which are
+    // constants.
     unsafe { (qemu().error_setg_internal)(error, file, 0, function, c"%s".as_ptr(), c_text(problem).as_ptr()) };
 }
 

@@ -84,7 +84,16 @@ fn a_key_that_others_can_read_is_refused() -> Result<()> {
 #[test]
 fn every_problem_of_a_configuration_is_told_with_its_line() -> Result<()> {
     let files = NodeFiles::new(&quiet("typo")?)?;
-    let text = "city = \"Seoul\"\ntypo = 1\n\n[sensors]\ninterval = \"10 parsecs\"\nbusses = []\n\n[mesh]\nconnect = [\"10.0.0.1\"]\n";
+    let text = r#"city = "Seoul"
+typo = 1
+
+[sensors]
+interval = "10 parsecs"
+busses = []
+
+[mesh]
+connect = ["10.0.0.1"]
+"#;
     fs::write(files.config(), text)?;
     let said = refused(&files, USAGE)?;
     says(

@@ -1,7 +1,7 @@
 //! A node that is killed at random moments, again and again, on the same state.
 //!
-//! Whatever the moment: the node starts again, no frame's identity is ever given to another frame, and what a subscriber has
-//! received is in the store.
+//! Whatever the moment: the node starts again, no frame's identity is ever given to another frame, and what a
+//! subscriber has received is in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,7 +20,8 @@ const LIVES: u32 = 200;
 const LONGEST_LIFE_MS: u64 = 700;
 /// A node that starts again within a second waits with the mesh, for the sake of Kubo's subscribers; a third is heard.
 const HEARD_AT_LEAST: usize = 20;
-/// The store is looked at from outside this often. In between, the node itself must come to terms with what the kill left.
+/// The store is looked at from outside this often. In between, the node itself must come to terms with what the kill
+/// left.
 const LOOK_EVERY: u32 = 10;
 
 #[test]

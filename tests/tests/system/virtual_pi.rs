@@ -53,8 +53,8 @@ const HTTP: u16 = 4711;
 /// A sensor of particulate matter needs 30 s of air, a guest on a busy machine takes its time.
 const READING: Duration = Duration::from_secs(120);
 
-/// The path that the project exists for: a register on a sensor, the kernel's I2C, the driver, a signed frame, gossip, a
-/// subscriber on another machine. Then everything that can happen to a cable.
+/// The path that the project exists for: a register on a sensor, the kernel's I2C, the driver, a signed frame, gossip,
+/// a subscriber on another machine. Then everything that can happen to a cable.
 #[test]
 fn what_the_chips_measure_reaches_a_subscriber_and_so_does_their_loss() -> Result<()> {
     let config = NodeConfig { http: format!("0.0.0.0:{HTTP}"), interval: "1s", ..NodeConfig::new("pi3") };

@@ -135,8 +135,8 @@ pub(super) struct VersionTriple {
     micro: i64,
 }
 
-/// include/hw/i2c/i2c.h, `I2CSlaveClass`. It begins with include/hw/qdev-core.h, `DeviceClass`, of which only the two fields are
-/// named that are looked at to see that the layout is the expected one.
+/// include/hw/i2c/i2c.h, `I2CSlaveClass`. It begins with include/hw/qdev-core.h, `DeviceClass`, of which only the two
+/// fields are named that are looked at to see that the layout is the expected one.
 #[repr(C)]
 pub(super) struct I2cClass {
     /// `ObjectClass`, then `categories` to `legacy_reset`.
@@ -165,7 +165,8 @@ pub(super) fn check_device_class() {
     extern "C" fn probe(_: *mut Object, _: *mut *mut Error) {}
     let mut class = [0_usize; size_of::<I2cClass>() / size_of::<usize>()];
     let mut before: Option<Realize> = None;
-    // SAFETY: the function reads and writes that one field; nothing near the end of `DeviceClass`, which `class` exceeds.
+    // SAFETY: the function reads and writes that one field; nothing near the end of `DeviceClass`, which `class`
+    // exceeds.
     unsafe { (qemu().device_class_set_parent_realize)(class.as_mut_ptr().cast(), probe, &raw mut before) };
     let expected = std::mem::offset_of!(I2cClass, realize) / size_of::<usize>();
     if class.iter().position(|word| *word != 0) != Some(expected) {
@@ -180,7 +181,8 @@ pub(super) fn check_i2c_class(class: &I2cClass) {
         && class.send_async.is_none()
         && class.recv.is_none()
         && class.event.is_none();
-    // SAFETY: a constant text, at an offset that lies between `realize` and the callbacks, which are where they should be.
+    // SAFETY: a constant text, at an offset that lies between `realize` and the callbacks, which are where they should
+    // be.
     if !only_matches || class.bus_type.is_null() || unsafe { CStr::from_ptr(class.bus_type) } != c"i2c-bus" {
         refuse("I2CSlaveClass is laid out otherwise than in QEMU 10.0");
     }

@@ -6,10 +6,10 @@ use std::ptr::null_mut;
 use super::abi::{Object, qemu, refuse};
 use super::with_slot;
 
-// A real bus ends a transfer when a chip refuses a byte. The model tells the guest, but leaves its bus in the transfer, and
-// sends what follows, whatever its address, to the same chip. So the transfer is ended here: from QEMU's main loop, because
-// the bus is being walked during the refusal; and, should the guest be faster than that, at its next start, which then
-// fails once.
+// A real bus ends a transfer when a chip refuses a byte. The model tells the guest, but leaves its bus in the transfer,
+// and sends what follows, whatever its address, to the same chip. So the transfer is ended here: from QEMU's main loop,
+// because the bus is being walked during the refusal; and, should the guest be faster than that, at its next start,
+// which then fails once.
 
 /// To be called when the chip refused a byte.
 pub(super) fn finish_transfer_soon(object: *mut Object) {
@@ -27,16 +27,17 @@ pub(super) fn finish_transfer_soon(object: *mut Object) {
 pub(super) fn finish_transfer(object: *mut Object) -> bool {
     let unfinished = with_slot(object, |slot| slot.is_unfinished());
     if unfinished {
-        // SAFETY: the device is on a bus, for it is in a transfer there. `I2CBus` begins with its `BusState`. Called at a
-        // start, this frees the bus's list of addressed devices, which QEMU does not look at again when the start is refused.
+        // SAFETY: the device is on a bus, for it is in a transfer there. `I2CBus` begins with its `BusState`. Called at
+        // a start, this frees the bus's list of addressed devices, which QEMU does not look at again when the start is
+        // refused.
         unsafe { (qemu().i2c_end_transfer)((qemu().qdev_get_parent_bus)(object)) };
     }
     unfinished
 }
 
-// When a write is refused at its address, the model keeps saying that it wants bytes to send. If the next transfer is a read,
-// the guest's driver believes that, and the model sends the chip what is in the guest's buffer, as a successful "read". So a
-// read takes that back.
+// When a write is refused at its address, the model keeps saying that it wants bytes to send. If the next transfer is a
+// read, the guest's driver believes that, and the model sends the chip what is in the guest's buffer, as a successful
+// "read". So a read takes that back.
 
 /// include/hw/i2c/bcm2835_i2c.h, `BCM2835_I2C_C_READ` and `BCM2835_I2C_S_TXW`.
 const CONTROL_READ: u32 = 1 << 0;

@@ -1,0 +1,3 @@
+module magpie/tests/stranger
+
+go 1.25.0
