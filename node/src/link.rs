@@ -109,6 +109,8 @@ impl Link {
                     warn!("{}", clock_is_behind(behind));
                     return Some(behind);
                 }
+                // A node that was restarted at once: over before anybody could read about it.
+                Verdict::Wait(behind) if behind < WATCH_INTERVAL => tokio::time::sleep(behind).await,
                 Verdict::Wait(behind) => {
                     self.note_behind(behind);
                     self.health.not_ready(format!("{}; waiting for a time server", clock_is_behind(behind)));
@@ -120,7 +122,7 @@ impl Link {
                         );
                         said = true;
                     }
-                    tokio::time::sleep(WATCH_INTERVAL.min(behind)).await;
+                    tokio::time::sleep(WATCH_INTERVAL).await;
                 }
             }
         }

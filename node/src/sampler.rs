@@ -131,7 +131,8 @@ impl Sampler {
         }
         let known = self.delivering.len();
         for (index, sensor) in self.sensors.list().iter().enumerate().skip(known) {
-            info!(sensor = index, chip = %sensor.chip, bus = sensor.bus.name(), serial = sensor.serial, "sensor found");
+            let NodeSensor { chip, bus, serial, interval, .. } = sensor;
+            info!(sensor = index, %chip, bus = bus.name(), serial, ?interval, "sensor found");
             self.schedule.add(sensor.interval, self.start.elapsed());
             self.delivering.push(None);
         }

@@ -19,6 +19,8 @@ pub struct NodeSensor {
     pub serial: String,
     /// Time between two readings.
     pub interval: Duration,
+    /// Whether a scan ever found it: otherwise it is only what the configuration expects, at the chip's usual address.
+    found: bool,
 }
 
 impl NodeSensor {
@@ -180,14 +182,21 @@ impl Sensors {
 
     fn take_up(&mut self, bus: &Bus, report: &ScanReport, problems: &mut Problems) {
         for found in &report.found {
-            let known =
-                self.sensors.iter_mut().find(|known| known.bus.name() == bus.name() && known.chip == found.chip);
-            match known {
-                Some(known) => known.serial.clone_from(&found.serial),
+            let same_place = |sensor: &NodeSensor| sensor.bus.name() == bus.name() && sensor.chip == found.chip;
+            let expected = |sensor: &NodeSensor| {
+                !sensor.found && sensor.bus.name() == bus.name() && sensor.chip.model == found.chip.model
+            };
+            let known = self.sensors.iter().position(same_place).or_else(|| self.sensors.iter().position(expected));
+            match known.and_then(|index| self.sensors.get_mut(index)) {
+                Some(known) => {
+                    known.chip = found.chip;
+                    known.serial.clone_from(&found.serial);
+                    known.found = true;
+                }
                 None => {
                     let interval = self.interval_of(bus.name(), found.chip);
                     let (bus, chip, serial) = (bus.clone(), found.chip, found.serial.clone());
-                    self.add(NodeSensor { bus, chip, serial, interval }, problems);
+                    self.add(NodeSensor { bus, chip, serial, interval, found: true }, problems);
                 }
             }
         }
@@ -199,7 +208,9 @@ impl Sensors {
     /// A chip that the configuration names is announced even if it does not answer: its readings then say that it is missing.
     fn expect_configured(&mut self, problems: &mut Problems) {
         for wanted in self.config.chips.clone() {
-            if self.sensors.iter().any(|sensor| is_meant(&wanted, sensor.bus.name(), sensor.chip)) {
+            let meant = |sensor: &&NodeSensor| is_meant(&wanted, sensor.bus.name(), sensor.chip);
+            let found = self.sensors.iter().find(meant).map(|sensor| sensor.found);
+            if found == Some(true) {
                 continue;
             }
             let bus = self.buses.iter().find(|bus| wanted.bus.as_deref().is_none_or(|name| name == bus.name()));
@@ -207,9 +218,9 @@ impl Sensors {
             let chip = ChipAt { model: wanted.model, address };
             let place = wanted.bus.as_deref().or(bus.map(Bus::name)).unwrap_or("any bus");
             problems.push(format!("{chip} on {place} is configured but does not answer: check its wiring and address"));
-            if let Some(bus) = bus.cloned() {
-                let interval = wanted.interval.unwrap_or(self.config.interval);
-                self.add(NodeSensor { bus, chip, serial: String::new(), interval }, problems);
+            if let (None, Some(bus)) = (found, bus.cloned()) {
+                let interval = self.interval_of(bus.name(), chip);
+                self.add(NodeSensor { bus, chip, serial: String::new(), interval, found: false }, problems);
             }
         }
     }
@@ -223,9 +234,13 @@ impl Sensors {
         }
     }
 
+    /// As configured, but not faster than the chip measures: in between it would have nothing to say, or the same again.
     fn interval_of(&self, bus: &str, chip: ChipAt) -> Duration {
         let configured = self.config.chips.iter().find(|wanted| is_meant(wanted, bus, chip));
-        configured.and_then(|wanted| wanted.interval).unwrap_or(self.config.interval)
+        let wanted = configured.and_then(|wanted| wanted.interval).unwrap_or(self.config.interval);
+        let fastest = chip.model.min_interval();
+        // A tenth more than that: the chip's clock is not the node's.
+        if wanted < fastest + fastest / 10 { fastest + fastest / 10 } else { wanted }
     }
 }
 
@@ -291,5 +306,59 @@ fn with_source(error: &BusError) -> String {
     match std::error::Error::source(error) {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hal::Model;
+    use hal::sim::{Clock, SimBus, chip};
+
+    fn expecting_a_bme280(bus: &SimBus) -> Sensors {
+        let wanted = ChipConfig { model: Model::Bme280, bus: None, address: None, interval: None };
+        let config = SensorsConfig { chips: vec![wanted], ..SensorsConfig::default() };
+        Sensors::on(config, Bus::over(bus.clone()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_chip_that_is_expected_and_absent_is_announced_and_said() {
+        let bus = SimBus::new(Clock::real_time());
+        let mut sensors = expecting_a_bme280(&bus);
+        for _ in 0..2 {
+            let problems = sensors.look().await;
+            assert!(problems[0].contains("BME280 at 0x76 on sim-1 is configured but does not answer"), "{problems:?}");
+            assert_eq!(sensors.list().len(), 1);
+        }
+        // It turns up later, at its other address, and takes the place that was kept for it.
+        bus.attach_at(0x77, chip("BME280").unwrap());
+        assert!(sensors.look().await.is_empty());
+        let [sensor] = sensors.list() else { panic!("{:?}", sensors.list()) };
+        assert_eq!((sensor.chip.model, sensor.chip.address), (Model::Bme280, 0x77));
+    }
+
+    #[tokio::test]
+    async fn a_chip_that_is_plugged_in_later_is_added_behind_the_others() {
+        let bus = SimBus::new(Clock::real_time());
+        bus.attach(chip("BME280").unwrap());
+        let mut sensors = expecting_a_bme280(&bus);
+        assert!(sensors.look().await.is_empty());
+        bus.attach(chip("SHT40").unwrap());
+        assert!(sensors.look().await.is_empty());
+        let models: Vec<Model> = sensors.list().iter().map(|sensor| sensor.chip.model).collect();
+        assert_eq!(models, [Model::Bme280, Model::Sht4x]);
+    }
+
+    #[tokio::test]
+    async fn a_chip_is_not_asked_faster_than_it_measures() {
+        let bus = SimBus::new(Clock::real_time());
+        bus.attach(chip("SHT40").unwrap());
+        bus.attach(chip("SCD41").unwrap());
+        let config = SensorsConfig { interval: Duration::from_secs(1), ..SensorsConfig::default() };
+        let mut sensors = Sensors::on(config, Bus::over(bus).unwrap());
+        assert!(sensors.look().await.is_empty());
+        let interval = |model| sensors.list().iter().find(|sensor| sensor.chip.model == model).unwrap().interval;
+        assert_eq!(interval(Model::Sht4x), Duration::from_secs(1));
+        assert_eq!(interval(Model::Scd4x), Duration::from_millis(5500));
     }
 }

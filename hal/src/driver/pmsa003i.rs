@@ -44,7 +44,15 @@ pub(super) fn identify(i2c: &mut impl I2c, address: u8) -> Result<String, Failur
     read_frame(i2c, address).map(|_| String::new())
 }
 
+/// Reads a frame, twice if need be: one frame may be torn; another chip says the same again.
 fn read_frame(i2c: &mut impl I2c, address: u8) -> Result<[u8; FRAME_BYTES], Failure> {
+    match read_once(i2c, address) {
+        Err(failure) if failure.reason == Reason::WRONG_CHIP => read_once(i2c, address),
+        outcome => outcome,
+    }
+}
+
+fn read_once(i2c: &mut impl I2c, address: u8) -> Result<[u8; FRAME_BYTES], Failure> {
     let mut frame = [0; FRAME_BYTES];
     i2c.read(address, &mut frame).map_err(|error| Failure::of_bus(&error))?;
     if !frame.starts_with(&HEADER) {
@@ -69,12 +77,7 @@ impl<I2C: I2c> Pmsa003i<I2C> {
     }
 
     fn frame(&mut self) -> Result<[u8; FRAME_BYTES], Failure> {
-        let mut outcome = read_frame(&mut self.i2c, self.address);
-        // One frame may be torn; another chip says the same again.
-        if outcome.as_ref().is_err_and(|failure| failure.reason == Reason::WRONG_CHIP) {
-            outcome = read_frame(&mut self.i2c, self.address);
-        }
-        let frame = outcome?;
+        let frame = read_frame(&mut self.i2c, self.address)?;
         match frame[ERROR_CODE] {
             0 => Ok(frame),
             code => Err(Failure::new(Reason::SENSOR_FAULT, format!("the chip reports error code 0x{code:02x}"))),
