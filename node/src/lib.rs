@@ -1,7 +1,7 @@
 //! The program on the Pi: sensors -> frames -> store -> mesh.
 //!
-//! The [sampler] asks the bus threads of `hal` when a sensor is due; the [recorder] numbers, signs, stores and publishes what they say; the
-//! [link] keeps the mesh. `hal` and `mesh` never meet but here. Several nodes can live in one process.
+//! The `sampler` asks the bus threads of `hal` when a sensor is due; the `recorder` numbers, signs, stores and publishes what they say; the
+//! `link` keeps the mesh. `hal` and `mesh` never meet but here. Several nodes can live in one process.
 
 pub mod clock;
 mod config;
