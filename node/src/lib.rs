@@ -128,7 +128,12 @@ impl Node {
         let (records, orders) = mpsc::channel(RECORDS);
         let link = link::Link::new(&config, key.clone(), floor, records.clone(), &health, metrics.clone(), exposition);
         program.spawn("mesh", async move |stop| link.run(stop).await);
-        let about = recorder::About { place: place.clone(), position: config.position.map(|p| p.0), previous };
+        let about = recorder::About {
+            place: place.clone(),
+            position: config.position.map(|p| p.0),
+            previous,
+            sync_interval: config.store.sync_interval,
+        };
         let recorder = recorder::Recorder::new(
             about,
             author,

@@ -6,6 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use reading::{ClockState, Flag, Quantity, Reading};
+use store::StoreStats;
 
 /// Counters and gauges of one node.
 #[derive(Debug, Default)]
@@ -17,6 +18,10 @@ pub struct Metrics {
     pub store_failures: Counter,
     /// Frames that the mesh did not take.
     pub publish_failures: Counter,
+    store_frames: Gauge,
+    store_bytes_on_disk: Gauge,
+    store_bytes_written: Gauge,
+    store_unsynced_frames: Gauge,
     clock_state: Gauge,
     /// Seconds by which the wall clock is behind the last start.
     pub clock_behind: Gauge,
@@ -46,6 +51,18 @@ impl Metrics {
         node.register("frames_signed", "Frames numbered and signed", metrics.frames_signed.clone());
         node.register("store_failures", "Frames that the store did not take", metrics.store_failures.clone());
         node.register("publish_failures", "Frames that the mesh did not take", metrics.publish_failures.clone());
+        node.register("store_frames", "Frames in the store", metrics.store_frames.clone());
+        node.register("store_bytes_on_disk", "Bytes of the store's files", metrics.store_bytes_on_disk.clone());
+        node.register(
+            "store_bytes_written",
+            "Bytes written to the disk for the store since the start, by the kernel's account: what wears the card",
+            metrics.store_bytes_written.clone(),
+        );
+        node.register(
+            "store_unsynced_frames",
+            "Frames that a power cut would take now",
+            metrics.store_unsynced_frames.clone(),
+        );
         node.register("clock_state", "1 synced, 2 free-running, 3 unknown", metrics.clock_state.clone());
         node.register(
             "clock_behind_seconds",
@@ -59,6 +76,14 @@ impl Metrics {
         for reading in readings {
             self.readings.get_or_create(&ReadingLabels { quantity: reading.quantity, flag: reading.flag }).inc();
         }
+    }
+
+    pub(crate) fn set_store(&self, stats: &StoreStats) {
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.store_frames, stats.frames);
+        set(&self.store_bytes_on_disk, stats.bytes_on_disk);
+        set(&self.store_bytes_written, stats.bytes_written.unwrap_or_default());
+        set(&self.store_unsynced_frames, stats.unsynced);
     }
 
     pub(crate) fn set_clock(&self, state: ClockState) {

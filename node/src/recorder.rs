@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mesh::Mesh;
 use reading::{
@@ -33,6 +34,9 @@ pub enum Record {
     Event(Event),
 }
 
+/// A sync that is this many intervals late is not late by accident.
+const OVERDUE_SYNCS: u32 = 3;
+
 /// What does not change while the node runs.
 #[derive(Debug)]
 pub struct About {
@@ -42,6 +46,8 @@ pub struct About {
     pub position: Option<Position>,
     /// The epoch before this one.
     pub previous: Option<Previous>,
+    /// How often the store goes to the disk.
+    pub sync_interval: Duration,
 }
 
 /// Numbers, signs, stores and publishes.
@@ -198,7 +204,17 @@ impl Recorder {
     async fn commit(&mut self, frame: &Frame) {
         match self.store.append(vec![frame.clone()]).await {
             Ok(_) => {
-                self.health.ready();
+                let stats = self.store.stats();
+                self.metrics.set_store(&stats);
+                match stats.last_sync_age(Instant::now()) {
+                    Some(age) if stats.unsynced > 0 && age > OVERDUE_SYNCS * self.about.sync_interval => {
+                        self.health.degraded(format!(
+                            "nothing reached the disk for {} s and a power cut would take it; is the card worn out or full?",
+                            age.as_secs()
+                        ));
+                    }
+                    _ => self.health.ready(),
+                }
                 if !self.store_works {
                     self.store_works = true;
                     info!("the store writes again");
