@@ -41,5 +41,5 @@ image: ## the container image for amd64 and arm64: target/magpie.oci.tar
 test-image: image ## build the image and run it on both machines
 	@tools/test-image target/magpie.oci.tar
 
-clean: ## what was built; what was downloaded stays in ~/.cache/magpie
-	rm -rf target target-pi
+clean: ## what was built here; what is shared by every clone stays in ~/.cache/magpie
+	rm -rf target
