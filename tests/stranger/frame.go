@@ -19,7 +19,7 @@ const (
 	flagMissing   = 9
 )
 
-// Frame is what docs/wire.md says of a frame, as far as the signature covers it. Readings are there where the kind is 2.
+// Frame is what a frame says. Readings are there where the kind is 2.
 type Frame struct {
 	Node     string    `json:"node"`
 	Epoch    string    `json:"epoch"`
@@ -100,8 +100,8 @@ func readings(payload []byte) ([]Reading, error) {
 	return list, fields.end()
 }
 
-// fields takes fields off the front of some bytes. After the first that is not there or not well formed, all are zero, and end
-// says why.
+// fields takes fields off the front of some bytes. After the first that is not there or not well formed, all are zero,
+// and end says why.
 type fields struct {
 	rest []byte
 	err  error

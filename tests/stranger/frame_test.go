@@ -41,7 +41,7 @@ func golden(t *testing.T, file string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	data, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func described(t *testing.T, file string) Frame {
 	// There the readings lie one level down.
 	var described struct {
 		Frame
-		Readings struct{ Readings []Reading }
+		Readings struct{ Readings []Reading } `json:"readings"`
 	}
 	if err := json.Unmarshal(text, &described); err != nil {
 		t.Fatal(err)

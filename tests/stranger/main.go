@@ -1,10 +1,10 @@
-// Stranger reads Magpie's frames off gossipsub, knowing of Magpie only what docs/wire.md says. It is built on go-libp2p-pubsub and
-// checks each frame's signature itself.
+// Stranger reads Magpie's frames off gossipsub, knowing of Magpie only what docs/wire.md says. It is built on
+// go-libp2p-pubsub and checks each frame's signature itself.
 //
 //	stranger MULTIADDR TOPIC COUNT
 //
-// It connects to MULTIADDR (with its /p2p/ part), follows TOPIC, prints COUNT frames, one JSON object a line, and ends. Anything
-// on the topic that is no frame, or no frame of the peer that published it, ends it with exit code 1.
+// It connects to MULTIADDR (with its /p2p/ part), follows TOPIC, prints COUNT frames, one JSON object a line, and ends.
+// Anything on the topic that is no frame, or no frame of the peer that published it, ends it with exit code 1.
 package main
 
 import (
@@ -40,7 +40,9 @@ func run(ctx context.Context, address, topicName, countText string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", address, err)
 	}
-	host, err := libp2p.New(libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport), libp2p.NoListenAddrs, libp2p.DisableRelay())
+	host, err := libp2p.New(
+		libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport), libp2p.NoListenAddrs, libp2p.DisableRelay(),
+	)
 	if err != nil {
 		return err
 	}
