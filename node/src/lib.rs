@@ -104,7 +104,7 @@ impl Node {
         let mut registry = Registry::default();
         let metrics = Arc::new(metrics::Metrics::new(&mut registry));
         let exposition = Exposition::default();
-        exposition.add(registry);
+        exposition.set("node", registry);
         let board = Arc::new(status::StatusBoard::new(health.component("sensors"), Led::open(config.led.gpio)));
         let server = match config.http.listen {
             Some(address) => Some(service::http::Server::bind(address, router(&health, &exposition, &board)).await?),

@@ -28,6 +28,12 @@ const SETTLE: Duration = Duration::from_millis(20);
 /// How long leaving the mesh may take.
 const LEAVE: Duration = Duration::from_secs(3);
 
+/// Why the mesh was left.
+enum Left {
+    Stopped,
+    ClockIsRight,
+}
+
 /// The mesh of one node.
 pub struct Link {
     config: mesh::Config,
@@ -69,28 +75,37 @@ impl Link {
         }
     }
 
-    /// Waits for a usable clock, joins, and stays until told to stop.
+    /// Waits for a usable clock, joins, and stays until told to stop. Where it joined with an old clock, it joins once more when the
+    /// clock has become right: a mesh numbers its messages from the clock of its start.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), mesh::Error> {
-        let behind = tokio::select! {
+        let mut behind = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             behind = self.wait_for_clock() => behind,
         };
-        if let Err(error) = self.floor.raise(mesh::seqno_now()) {
-            warn!(%error, "the highest message number cannot be kept; after a restart with an old clock Kubo subscribers may not hear this node");
+        loop {
+            if let Err(error) = self.floor.raise(mesh::seqno_now()) {
+                warn!(%error, "the highest message number cannot be kept; after a restart with an old clock Kubo subscribers may not hear this node");
+            }
+            let mut registry = Registry::default();
+            let (mesh, events) = mesh::start(self.config.clone(), &mut registry).await?;
+            self.exposition.set("mesh", registry);
+            match behind {
+                None => self.health.ready(),
+                Some(behind) => self.health.degraded(clock_is_behind(behind)),
+            }
+            self.tell(Record::Mesh(mesh.clone())).await;
+            let left = self.stay(&mesh, events, behind.is_some(), &stop).await;
+            if let Err(error) = mesh.stop(LEAVE).await {
+                warn!(%error, "the mesh was left without good-bye");
+            }
+            match left {
+                Left::Stopped => return Ok(()),
+                Left::ClockIsRight => {
+                    info!("the clock is right now: joining the mesh again, so that Kubo subscribers hear this node");
+                    behind = None;
+                }
+            }
         }
-        let mut registry = Registry::default();
-        let (mesh, events) = mesh::start(self.config.clone(), &mut registry).await?;
-        self.exposition.add(registry);
-        match behind {
-            None => self.health.ready(),
-            Some(behind) => self.health.degraded(clock_is_behind(behind)),
-        }
-        self.tell(Record::Mesh(mesh.clone())).await;
-        self.stay(&mesh, events, &stop).await;
-        if let Err(error) = mesh.stop(LEAVE).await {
-            warn!(%error, "the mesh was left without good-bye");
-        }
-        Ok(())
     }
 
     /// How far the clock is behind after all the waiting; `None` where it is right.
@@ -128,18 +143,33 @@ impl Link {
         }
     }
 
+    /// The same for a mesh that has waited long enough.
+    fn clock_is_right(&self) -> bool {
+        match floor::verdict(mesh::seqno_now(), self.floor.ns(), floor::LONGEST_WAIT) {
+            Verdict::Start => {
+                self.metrics.clock_behind.set(0);
+                true
+            }
+            Verdict::Wait(behind) | Verdict::StartBehind(behind) => {
+                self.note_behind(behind);
+                self.health.degraded(clock_is_behind(behind));
+                false
+            }
+        }
+    }
+
     fn note_behind(&self, behind: Duration) {
         self.metrics.clock_behind.set(i64::try_from(behind.as_secs().max(1)).unwrap_or(i64::MAX));
     }
 
-    async fn stay(&self, mesh: &Mesh, mut events: Events, stop: &CancellationToken) {
+    async fn stay(&self, mesh: &Mesh, mut events: Events, behind: bool, stop: &CancellationToken) -> Left {
         let mut addresses = BTreeSet::new();
         let mut changed_at: Option<Instant> = None;
         let mut watch = tokio::time::interval(WATCH_INTERVAL);
         watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return Left::Stopped,
                 event = events.next() => match event {
                     Some(MeshEvent::Listening { address }) => {
                         info!(address, "listening");
@@ -161,7 +191,7 @@ impl Link {
                     Some(MeshEvent::PeerConnected { peer, address }) => info!(peer, address, "peer connected"),
                     Some(MeshEvent::PeerDisconnected { peer }) => info!(peer, "peer disconnected"),
                     Some(_) => {}
-                    None => return,
+                    None => return Left::Stopped,
                 },
                 () = settled(changed_at) => {
                     changed_at = None;
@@ -171,6 +201,9 @@ impl Link {
                 _ = watch.tick() => {
                     if mesh.progress() < STALLED_MESH {
                         self.health.beat();
+                    }
+                    if behind && self.clock_is_right() {
+                        return Left::ClockIsRight;
                     }
                 }
             }

@@ -3,6 +3,7 @@
 //! Bounded are the connections, the size of a request's head and the time it takes, and the time until an answer begins. It is meant
 //! for probes, scrapers and people on the same network, not for the open internet: whoever reads an answer slowly is waited for.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt::{self, Write as _};
 use std::io;
@@ -69,19 +70,19 @@ fn hint(error: &io::Error, address: &SocketAddr) -> String {
     }
 }
 
-/// What `/metrics` shows: the registries of a program's parts, each added when its part has started. Cheap to clone.
+/// What `/metrics` shows: the registries of a program's parts, each set when its part has started. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics(Arc<Mutex<Vec<Registry>>>);
+pub struct Metrics(Arc<Mutex<BTreeMap<&'static str, Registry>>>);
 
 impl Metrics {
-    /// Adds a part's metrics. Their names must be no other part's.
-    pub fn add(&self, registry: Registry) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(registry);
+    /// Sets the metrics of a part, in place of those that it had in an earlier life. Their names must be no other part's.
+    pub fn set(&self, part: &'static str, registry: Registry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(part, registry);
     }
 
     fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        for registry in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for registry in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
             text::encode_registry(&mut text, registry)?;
         }
         text::encode_eof(&mut text)?;
@@ -284,7 +285,7 @@ mod tests {
             let mut registry = Registry::default();
             let counter = Counter::<u64>::default();
             registry.register(format!("magpie_{part}_errors"), "Errors", counter.clone());
-            metrics.add(registry);
+            metrics.set(part, registry);
             counter.inc();
         }
         let (status, kind, page) = get_page(&router, "/metrics").await;
