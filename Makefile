@@ -1,7 +1,7 @@
 # The commands of this project; each also installs what it needs (tools/setup). `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test pi image test-image clean
+.PHONY: help build demo test pi bench-node image test-image clean
 STEP := @tools/step
 
 help: ## this list
@@ -34,6 +34,12 @@ test: ## everything that CI checks
 
 pi: ## the Raspberry Pi's binary, static: target/pi/magpie
 	@tools/build-static aarch64 target/pi/magpie
+
+bench-node: pi ## what a node costs on this machine, beside plain libp2p: a table, and target/bench/node.json
+	@tools/setup-build
+	@tools/setup-bench
+	@cargo build --locked --release --package magpie --package magpie-bench
+	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench node
 
 image: ## the container image for amd64 and arm64: target/magpie.oci.tar
 	@tools/build-image target/magpie.oci.tar

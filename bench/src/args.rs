@@ -1,0 +1,61 @@
+//! What can be typed, by people and by this program when it starts itself as a child.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::measure::Measurement;
+
+/// Measures Magpie.
+#[derive(Debug, Parser)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure size, memory, start, latency, throughput, wire, disk and CPU of a node.
+    Node(NodeArgs),
+    /// Child: publish frames as ordered.
+    #[command(hide = true)]
+    Publish(PublishArgs),
+    /// Child: count frames as ordered.
+    #[command(hide = true)]
+    Subscribe {
+        #[arg(long)]
+        connect: String,
+    },
+    /// Child: say when the first reading of each node came.
+    #[command(hide = true)]
+    Witness,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct NodeArgs {
+    /// Measure this only, and write no file; everything where nothing is named.
+    #[arg(value_enum)]
+    pub only: Vec<Measurement>,
+    /// The Raspberry Pi's binary, whose size is one of the figures.
+    #[arg(long, value_name = "FILE", default_value = "target/pi/magpie")]
+    pub pi_binary: PathBuf,
+    /// Where the figures go, as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/node.json")]
+    pub out: PathBuf,
+    /// Seconds instead of minutes. The figures are rough, and the file says so.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct PublishArgs {
+    /// Publish as this many nodes, each with a key and a connection of its own.
+    #[arg(long, default_value = "1")]
+    pub nodes: u16,
+    /// Dial this multiaddress; without it, listen.
+    #[arg(long)]
+    pub connect: Option<String>,
+    /// Be ready when each node has so many followers.
+    #[arg(long, default_value = "1")]
+    pub followers: usize,
+}

@@ -1,0 +1,98 @@
+//! `magpie node --simulate` as it is shipped, watched from outside through /proc and its own metrics.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::http;
+use tests::magpie::{NodeConfig, NodeFiles, free_port, without_settings};
+use tests::program::Program;
+
+use crate::children::beside;
+
+/// Three chips, seven readings a frame, as [`crate::load`] makes them.
+pub const SEVEN_READINGS: [&str; 3] = ["BME280", "SHT4x", "SHT4x"];
+const STARTING: Duration = Duration::from_secs(30);
+/// A counter is looked at this often.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A running node. It ends when this is dropped, and its files with it.
+pub struct SimulatedNode {
+    program: Program,
+    process: String,
+    files: NodeFiles,
+    /// The multiaddress on which it can be dialled.
+    pub address: String,
+}
+
+/// What a node with these chips is told: one frame in ten seconds, which is the default.
+pub fn config(chips: &[&'static str]) -> NodeConfig {
+    NodeConfig { chips: chips.to_vec(), interval: "10s", ..NodeConfig::new("bench") }
+}
+
+/// `magpie` of the same build as this program.
+pub fn magpie() -> Result<Command> {
+    Ok(without_settings(Command::new(beside("magpie")?)))
+}
+
+impl SimulatedNode {
+    /// Starts one, and returns when it is ready.
+    pub fn start() -> Result<Self> {
+        let address = format!("/ip4/127.0.0.1/tcp/{}", free_port()?);
+        let http = format!("127.0.0.1:{}", free_port()?);
+        let files = NodeFiles::new(&NodeConfig { listen: address.clone(), http, ..config(&SEVEN_READINGS) })?;
+        // The shell says the process id and then becomes the node.
+        let mut command = without_settings(Command::new("sh"));
+        command.args(["-c", "echo $$; exec \"$@\"", "sh"]).arg(beside("magpie")?);
+        let program = files.simulate(command)?;
+        let pid = program.wait_for("its process id", STARTING, |line| line.parse::<u32>().ok())?;
+        let node = Self { program, process: format!("/proc/{pid}"), files, address };
+        http::wait_for_status(node.http()?, "/readyz", 200, STARTING).with_context(|| node.program.tail())?;
+        Ok(node)
+    }
+
+    /// Resident memory, bytes.
+    pub fn rss_bytes(&self) -> Result<u64> {
+        Ok(self.counter("status", "VmRSS:")? * 1024)
+    }
+
+    /// Bytes that the node made the kernel write to a disk, by the kernel's account.
+    pub fn written_bytes(&self) -> Result<u64> {
+        self.counter("io", "write_bytes:")
+    }
+
+    /// The sum of a metric's samples whose labels contain `labels`.
+    pub fn metric(&self, name: &str, labels: &str) -> Result<u64> {
+        let (status, body) = http::get(self.http()?, "/metrics").with_context(|| self.program.tail())?;
+        ensure!(status == 200, "the node's metrics: {status} {body}");
+        let samples = body.lines().filter(|line| line.starts_with(name) && line.contains(labels));
+        Ok(samples.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+    }
+
+    /// Waits until a metric has come to `least`.
+    pub fn wait_for_metric(&self, name: &str, labels: &str, least: u64, timeout: Duration) -> Result<()> {
+        let end = Instant::now() + timeout;
+        loop {
+            let value = self.metric(name, labels)?;
+            if value >= least {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{name}{{{labels}}} is {value} after {timeout:?}, not {least}");
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn http(&self) -> Result<SocketAddr> {
+        self.files.http()
+    }
+
+    /// A number in one of the process's files under /proc.
+    fn counter(&self, file: &str, name: &str) -> Result<u64> {
+        let path = format!("{}/{file}", self.process);
+        let text = fs::read_to_string(&path).with_context(|| format!("{path}\n{}", self.program.tail()))?;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        value.with_context(|| format!("{path} has no {name}"))
+    }
+}
