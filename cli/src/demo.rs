@@ -90,7 +90,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
                 .run_until(async {
                     tokio::select! {
                         () = tokio::time::sleep(timeout) => {}
-                        () = service::tasks::signal_received() => {}
+                        () = service::stop_requested() => {}
                     }
                 })
                 .await

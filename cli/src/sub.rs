@@ -21,7 +21,7 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let end = args.timeout.map(|timeout| started + timeout);
     let mut hint = Some(started + PATIENCE);
-    let mut interrupted = std::pin::pin!(service::tasks::signal_received());
+    let mut interrupted = std::pin::pin!(service::stop_requested());
     let mut printer = Printer::new(&args);
     let exit = loop {
         tokio::select! {

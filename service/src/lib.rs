@@ -27,10 +27,12 @@ pub mod config;
 pub mod health;
 pub mod http;
 pub mod log;
+mod signals;
 pub mod systemd;
 pub mod tasks;
 
 pub use config::{Flags, Problems};
 pub use health::{Component, Health};
 pub use http::Metrics;
+pub use signals::stop_requested;
 pub use tasks::{Ended, Program, STOP_DEADLINE};

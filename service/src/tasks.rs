@@ -9,10 +9,11 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::signals::StopSignals;
 
 /// How long an orderly stop may take. Kubernetes and systemd must be told to wait longer than this.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -107,9 +108,9 @@ impl Program {
         self.on_stop.push(Box::new(action));
     }
 
-    /// Runs until SIGTERM or SIGINT, or until a task ends; then stops every task. A second signal ends the process at once.
+    /// Runs until SIGTERM, SIGINT or SIGHUP, or until a task ends; then stops every task. A second signal ends the process at once.
     pub async fn run_until_signal(self) -> Result<(), Ended> {
-        let (mut terminate, mut interrupt) = match signals() {
+        let mut signals = match StopSignals::listen() {
             Ok(signals) => signals,
             Err(error) => {
                 // Without signals there would be no way to stop in order: rather not run.
@@ -123,11 +124,7 @@ impl Program {
         let mut first = Some(first);
         let listener = tokio::spawn(async move {
             loop {
-                let (name, number) = tokio::select! {
-                    Some(()) = terminate.recv() => ("SIGTERM", 15),
-                    Some(()) = interrupt.recv() => ("SIGINT", 2),
-                    else => return,
-                };
+                let (name, number) = signals.next().await;
                 match first.take() {
                     Some(first) => {
                         tracing::info!(signal = name, "stopping; once more to stop at once");
@@ -222,24 +219,6 @@ impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.tasks.iter().map(|task| &task.name)).finish()
     }
-}
-
-/// Waits for the first SIGTERM or SIGINT: for a program that has no tasks to stop. Where signals cannot be listened for, the kernel
-/// ends the process as it always did.
-pub async fn signal_received() {
-    match signals() {
-        Ok((mut terminate, mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        Err(_) => std::future::pending().await,
-    }
-}
-
-fn signals() -> std::io::Result<(Signal, Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
 }
 
 fn panic_text(error: JoinError) -> String {

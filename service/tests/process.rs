@@ -57,7 +57,10 @@ struct Role {
 
 impl Role {
     fn start(role: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        Self::start_by(Command::new(std::env::current_exe().unwrap()), role, environment)
+    }
+
+    fn start_by(mut command: Command, role: &str, environment: &[(&str, &str)]) -> Self {
         command.args(["--exact", "role", "--nocapture"]).env(ROLE, role).stdout(Stdio::piped());
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env_remove("WATCHDOG_PID");
         let mut child = command.envs(environment.iter().copied()).spawn().unwrap();
@@ -82,14 +85,27 @@ impl Role {
 }
 
 #[test]
-fn both_signals_stop_in_order() {
-    for signal in ["TERM", "INT"] {
+fn each_signal_stops_in_order() {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut role = Role::start("orderly", &[]);
         role.signal(signal);
         assert_eq!(role.wait_for("stopping"), "stopping");
         assert_eq!(role.wait_for("ended"), "ended well");
         assert!(role.end().success());
     }
+}
+
+#[test]
+fn under_nohup_the_program_outlives_its_terminal() {
+    let mut nohup = Command::new("nohup");
+    nohup.arg(std::env::current_exe().unwrap());
+    let mut role = Role::start_by(nohup, "stubborn", &[]);
+    role.signal("HUP");
+    role.signal("TERM");
+    role.wait_for("stopping");
+    role.signal("INT");
+    // Had the hangup counted, SIGTERM would have been the second signal, and the end.
+    assert_eq!(role.end().code(), Some(130));
 }
 
 #[test]
