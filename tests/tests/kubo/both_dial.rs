@@ -41,22 +41,22 @@ fn both_dial(order: impl Fn(&str, &str) -> bool) -> Result<()> {
 
     node.signal(Signal::STOP)?;
     kubo.ipfs(&["swarm", "disconnect", &format!("/p2p/{id}")])?;
-    wait_for_connections(&machine, 0)?;
+    wait_for_connections(&machine, &kubo, 0)?;
     let _dialling = Program::start("ipfs swarm connect", &mut kubo.command(&["swarm", "connect", &address])?)?;
-    wait_for_connections(&machine, 1)?;
+    wait_for_connections(&machine, &kubo, 1)?;
     kubo.daemon().signal(Signal::STOP)?;
     node.signal(Signal::CONT)?;
-    wait_for_connections(&machine, 2)?;
+    wait_for_connections(&machine, &kubo, 2)?;
     kubo.daemon().signal(Signal::CONT)?;
 
     kubo.wait_for_peer(&id)?;
-    wait_for_connections(&machine, 1)?;
+    wait_for_connections(&machine, &kubo, 1)?;
     node::hear(&kubo.subscribe(node::TOPIC)?, "roof")?;
     Ok(())
 }
 
 /// Waits until the kernel has this many connections between the two: each is two sockets of this machine.
-fn wait_for_connections(machine: &Namespace, count: usize) -> Result<()> {
+fn wait_for_connections(machine: &Namespace, kubo: &Kubo<'_>, count: usize) -> Result<()> {
     let sockets = || {
         let output = machine.command("cat").arg("/proc/net/tcp").output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -67,5 +67,5 @@ fn wait_for_connections(machine: &Namespace, count: usize) -> Result<()> {
         line.split_whitespace().nth(3) == Some("01") && ports.iter().any(|port| line.contains(port))
     };
     let are_there = |table: &str| table.lines().filter(is_between).count() == 2 * count;
-    wait_until(&format!("{count} connections"), MEETING, sockets, are_there)
+    wait_until(&format!("{count} connections"), MEETING, sockets, are_there).with_context(|| kubo.daemon().tail())
 }
