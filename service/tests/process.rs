@@ -57,7 +57,10 @@ struct Role {
 
 impl Role {
     fn start(role: &str, environment: &[(&str, &str)]) -> Self {
-        Self::start_by(Command::new(std::env::current_exe().unwrap()), role, environment)
+        // Whoever runs the tests may ignore signals, and what is ignored is inherited.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(std::env::current_exe().unwrap());
+        Self::start_by(command, role, environment)
     }
 
     fn start_by(mut command: Command, role: &str, environment: &[(&str, &str)]) -> Self {
