@@ -115,6 +115,8 @@ struct Connected {
     listens: Vec<String>,
     rtt: Option<Duration>,
     exchange: Exchange,
+    /// Whether it is no Magpie program: it cannot tell those behind it who we are.
+    foreign: bool,
 }
 
 impl Task {

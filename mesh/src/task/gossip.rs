@@ -1,6 +1,6 @@
 //! Messages out and in, and the topics they travel on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, PublishError};
 use libp2p::{PeerId, gossipsub::Message};
@@ -17,6 +17,10 @@ use crate::{MAX_PLAIN_BYTES, MAX_TOPICS};
 
 /// Authors that may be shut out at once. Beyond, the one who has waited longest is let in again.
 const MAX_BLACKLISTED: usize = 1024;
+
+/// The own announcement is sent again at least this often while a peer has no directory, Kubo for instance: whoever joins later behind
+/// such a peer can learn of us by gossip alone, and shows nothing of ours until then. It costs a frame each time.
+const ANNOUNCE_BEHIND_FOREIGN: Duration = Duration::from_secs(15);
 
 impl Task {
     pub(super) fn publish(&mut self, frame: Frame) -> Result<Published, Error> {
@@ -63,7 +67,10 @@ impl Task {
         }
         let topic = Topic::City(city.clone()).to_string();
         let somebody = self.followers(&topic) > 0;
-        if let Some(frame) = self.announcing.due(somebody, self.config.announce_every, now)
+        let foreign = self.peers.values().any(|peer| peer.foreign);
+        let every =
+            if foreign { self.config.announce_every.min(ANNOUNCE_BEHIND_FOREIGN) } else { self.config.announce_every };
+        if let Some(frame) = self.announcing.due(somebody, every, now)
             && let Ok(published) = self.send(topic, frame.bytes())
         {
             self.metrics.published(What::Frame, published);

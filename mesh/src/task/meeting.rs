@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
 use libp2p::core::transport::{ListenerId, TransportError};
-use libp2p::request_response::{Event, Message, ResponseChannel};
+use libp2p::request_response::{Event, Message, OutboundFailure, ResponseChannel};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
@@ -87,6 +87,7 @@ impl Task {
             listens: Vec::new(),
             rtt: None,
             exchange: Exchange::new(now),
+            foreign: false,
         };
         self.peers.insert(peer, connected);
         self.metrics.peers.set(gauge(self.peers.len()));
@@ -299,6 +300,7 @@ impl Task {
                 let refresh = self.refresh();
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.exchange.failed(refresh, now);
+                    peer.foreign |= matches!(error, OutboundFailure::UnsupportedProtocols);
                 }
             }
             Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "directory not taken"),

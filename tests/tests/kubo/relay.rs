@@ -38,6 +38,30 @@ fn a_node_behind_kubo_hears_the_one_before_it() -> Result<()> {
     Ok(())
 }
 
+/// Kubo has no directory to ask: only what is announced again tells a late subscriber who is there.
+#[test]
+fn who_comes_late_behind_kubo_learns_the_names_too() -> Result<()> {
+    let [near, middle] = ["near", "kubo"].map(Namespace::new);
+    let (near, middle) = (near?, middle?);
+    cable("west", [(&near, "10.1.0.1/24"), (&middle, "10.1.0.2/24")])?;
+    let kubo = Kubo::start(&middle)?;
+    let city = format!("magpie/1/{}", PLACE.split('/').next().unwrap_or_default());
+    let area = format!("magpie/1/{PLACE}");
+    let _following = [kubo.subscribe(&city)?, kubo.subscribe(&area)?];
+    let files = NodeFiles::new(&behind("near", "10.1.0.2"))?;
+    let id = node::identify(&files, 2)?;
+    let _node = files.simulate(magpie::within(&near)?)?;
+    kubo.wait_for_follower(&city, &id)?;
+    thread::sleep(HEARTBEAT);
+
+    // Far more than one announcement later than the node's first.
+    let selector = format!("{PLACE}/+/temperature");
+    let address = format!("/ip4/127.0.0.1/tcp/{}", daemon::PORT);
+    let subscriber = magpie::subscribe(magpie::within(&middle)?, &[&selector, "--no-mdns", "--connect", &address])?;
+    magpie::hear(&subscriber, "near", "temperature")?;
+    Ok(())
+}
+
 /// A node that knows of nobody but Kubo.
 fn behind(name: &'static str, kubo: &str) -> NodeConfig {
     NodeConfig {
