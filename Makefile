@@ -38,7 +38,8 @@ pi: ## the Raspberry Pi's binary, static: target/pi/magpie
 bench-node: pi ## what a node costs on this machine, beside plain libp2p: a table, and target/bench/node.json
 	@tools/setup-build
 	@tools/setup-bench
-	@cargo build --locked --release --package magpie --package magpie-bench
+	@tools/build-static x86_64 target/bench/magpie
+	@cargo build --locked --release --package magpie-bench
 	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench node
 
 image: ## the container image for amd64 and arm64: target/magpie.oci.tar

@@ -39,6 +39,9 @@ pub struct NodeArgs {
     /// The Raspberry Pi's binary, whose size is one of the figures.
     #[arg(long, value_name = "FILE", default_value = "target/pi/magpie")]
     pub pi_binary: PathBuf,
+    /// The same for this machine: the node that is measured.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/magpie")]
+    pub node_binary: PathBuf,
     /// Where the figures go, as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/node.json")]
     pub out: PathBuf,

@@ -136,6 +136,6 @@ pub fn ourselves() -> Result<PathBuf> {
 /// A program that cargo puts beside this one.
 pub fn beside(name: &str) -> Result<PathBuf> {
     let path = ourselves()?.parent().unwrap_or(Path::new(".")).join(name);
-    ensure!(path.exists(), "{} is missing: cargo build --release -p magpie -p magpie-bench", path.display());
+    ensure!(path.exists(), "{} is missing: cargo build --release -p magpie-bench", path.display());
     Ok(path)
 }

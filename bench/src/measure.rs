@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::args::NodeArgs;
@@ -78,9 +78,11 @@ pub fn run(args: &NodeArgs) -> Result<()> {
     let extent = if args.quick { QUICK } else { FULL };
     let wanted = if args.only.is_empty() { Measurement::value_variants() } else { args.only.as_slice() };
     let frame_bytes = frame_bytes()?;
+    let magpie = args.node_binary.clone();
+    ensure!(magpie.exists(), "{} is missing: `make bench-node` builds it", magpie.display());
     // Mostly idle, and the longest by far: it runs beside the others.
     let mut rest =
-        wanted.contains(&Measurement::Rest).then(|| thread::spawn(move || figure::rest::measure(extent.rest)));
+        wanted.contains(&Measurement::Rest).then(|| thread::spawn(move || figure::rest::measure(&magpie, extent.rest)));
     let mut table = Table::default();
     let mut failures = 0;
     let others = wanted.iter().copied().filter(|measurement| *measurement != Measurement::Rest);
@@ -89,15 +91,15 @@ pub fn run(args: &NodeArgs) -> Result<()> {
         let figures = match measurement {
             Measurement::Rest => join(rest.take()),
             Measurement::Binary => figure::binary::measure(&args.pi_binary),
-            Measurement::Start => figure::start::measure(extent.starts),
+            Measurement::Start => figure::start::measure(&args.node_binary, extent.starts),
             Measurement::Latency => figure::latency::measure(extent.rounds, extent.latency_frames, frame_bytes),
             Measurement::Throughput => {
                 figure::throughput::measure(extent.rounds, extent.throughput_frames, frame_bytes)
             }
             Measurement::Fan => figure::fan::measure(extent.fan_seconds),
             Measurement::Wire => figure::wire::measure(extent.wire_frames),
-            Measurement::Flood => figure::flood::measure(extent.flood_frames),
-            Measurement::Admitted => figure::admitted::measure(extent.admitted_frames),
+            Measurement::Flood => figure::flood::measure(&args.node_binary, extent.flood_frames),
+            Measurement::Admitted => figure::admitted::measure(&args.node_binary, extent.admitted_frames),
         };
         match figures {
             Ok(figures) => table.add(figures)?,

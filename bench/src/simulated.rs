@@ -1,7 +1,9 @@
-//! `magpie node --simulate` as it is shipped, watched from outside through /proc and its own metrics.
+//! `magpie node --simulate`, built as for the Pi but for this machine, watched from outside through /proc and its own
+//! metrics.
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,8 +11,6 @@ use anyhow::{Context, Result, ensure};
 use tests::http;
 use tests::magpie::{NodeConfig, NodeFiles, free_port, without_settings};
 use tests::program::Program;
-
-use crate::children::beside;
 
 /// Three chips, seven readings a frame, as [`crate::load`] makes them.
 pub const SEVEN_READINGS: [&str; 3] = ["BME280", "SHT4x", "SHT4x"];
@@ -32,20 +32,15 @@ pub fn config(chips: &[&'static str]) -> NodeConfig {
     NodeConfig { chips: chips.to_vec(), interval: "10s", ..NodeConfig::new("bench") }
 }
 
-/// `magpie` of the same build as this program.
-pub fn magpie() -> Result<Command> {
-    Ok(without_settings(Command::new(beside("magpie")?)))
-}
-
 impl SimulatedNode {
     /// Starts one, and returns when it is ready.
-    pub fn start() -> Result<Self> {
+    pub fn start(magpie: &Path) -> Result<Self> {
         let address = format!("/ip4/127.0.0.1/tcp/{}", free_port()?);
         let http = format!("127.0.0.1:{}", free_port()?);
         let files = NodeFiles::new(&NodeConfig { listen: address.clone(), http, ..config(&SEVEN_READINGS) })?;
         // The shell says the process id and then becomes the node.
         let mut command = without_settings(Command::new("sh"));
-        command.args(["-c", "echo $$; exec \"$@\"", "sh"]).arg(beside("magpie")?);
+        command.args(["-c", "echo $$; exec \"$@\"", "sh"]).arg(magpie);
         let program = files.simulate(command)?;
         let pid = program.wait_for("its process id", STARTING, |line| line.parse::<u32>().ok())?;
         let node = Self { program, process: format!("/proc/{pid}"), files, address };

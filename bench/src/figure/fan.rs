@@ -19,8 +19,9 @@ const CONFIRMATIONS: usize = 2;
 
 /// Searches with runs of so many seconds.
 pub fn measure(seconds: f64) -> Result<Figures> {
-    let mut session = Session::start(Whose::Ours, SUBSCRIBERS, None)?;
-    let mut run = |rate: f64| -> Result<Option<f64>> {
+    let run = |rate: f64| -> Result<Option<f64>> {
+        // What a rate that was too high has broken must not tell on the next.
+        let mut session = Session::start(Whose::Ours, SUBSCRIBERS, None)?;
         let exchange = session.send((rate * seconds) as u64, Some(rate))?;
         Ok(lossless_rate(&exchange).filter(|measured| *measured >= rate * KEPT_UP))
     };

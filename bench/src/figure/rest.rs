@@ -1,6 +1,7 @@
 //! A simulated node that does what nodes do all day: one frame of seven readings in ten seconds, ten neighbours of its
 //! area that do the same. What it holds in memory after ten minutes of that, and what it wrote to the disk meanwhile.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -14,8 +15,8 @@ const PEERS: u16 = 10;
 const RATE: f64 = 0.1;
 
 /// Watches such a node for so long.
-pub fn measure(duration: Duration) -> Result<Figures> {
-    let node = SimulatedNode::start()?;
+pub fn measure(magpie: &Path, duration: Duration) -> Result<Figures> {
+    let node = SimulatedNode::start(magpie)?;
     let mut neighbours = visitor(&node.address, PEERS)?;
     // The start's own writing, of a new store and a key, is over: the node is ready.
     let before = (node.written_bytes()?, node.metric("magpie_node_readings_total", "")?);
