@@ -1,10 +1,10 @@
 //! What is measured, in which order and for how long.
 
 use std::fs;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 
 use crate::args::NodeArgs;
@@ -12,27 +12,28 @@ use crate::figure::{self, Figures};
 use crate::load::Source;
 use crate::table::{self, Table};
 
-/// One thing that is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// One thing that is measured, in this order. What comes after `Rest` runs beside it: it writes nothing to a disk, and
+/// does not care for a node that does something every ten seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Measurement {
-    /// Ten minutes of memory and disk.
-    Rest,
     /// Size of the Pi's binary.
     Binary,
     /// Start to first reading.
     Start,
     /// Latency and CPU.
     Latency,
+    /// Memory after a flood.
+    Flood,
+    /// Memory after many admitted frames.
+    Admitted,
+    /// Ten minutes of memory and disk.
+    Rest,
     /// Flat out, one to one.
     Throughput,
     /// One to ten.
     Fan,
     /// Bytes on the wire.
     Wire,
-    /// Memory after a flood.
-    Flood,
-    /// Memory after many admitted frames.
-    Admitted,
 }
 
 /// How long it is measured for.
@@ -52,9 +53,9 @@ struct Extent {
 const FULL: Extent = Extent {
     rest: Duration::from_secs(600),
     starts: 10,
-    rounds: 5,
-    latency_frames: 400,
-    throughput_frames: 50_000,
+    rounds: 10,
+    latency_frames: 200,
+    throughput_frames: 30_000,
     fan_seconds: 4.0,
     wire_frames: 1200,
     flood_frames: 100_000,
@@ -73,53 +74,77 @@ const QUICK: Extent = Extent {
     admitted_frames: 10_000,
 };
 
-/// Measures, shows each figure as soon as it is there, and writes the file when all are.
+/// Measures, shows what was measured, and writes the file where that is everything.
 pub fn run(args: &NodeArgs) -> Result<()> {
     let extent = if args.quick { QUICK } else { FULL };
-    let wanted = if args.only.is_empty() { Measurement::value_variants() } else { args.only.as_slice() };
-    let frame_bytes = frame_bytes()?;
-    let magpie = args.node_binary.clone();
-    ensure!(magpie.exists(), "{} is missing: `make bench-node` builds it", magpie.display());
-    // Mostly idle, and the longest by far: it runs beside the others.
-    let mut rest =
-        wanted.contains(&Measurement::Rest).then(|| thread::spawn(move || figure::rest::measure(&magpie, extent.rest)));
-    let mut table = Table::default();
-    let mut failures = 0;
-    let others = wanted.iter().copied().filter(|measurement| *measurement != Measurement::Rest);
-    for measurement in others.chain(rest.is_some().then_some(Measurement::Rest)) {
+    let mut wanted = if args.only.is_empty() { Measurement::value_variants().to_vec() } else { args.only.clone() };
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut bench = Bench { args, extent, frame_bytes: frame_bytes()?, table: Table::default(), failures: 0 };
+    let mut rest = None;
+    for measurement in wanted {
         table::complain(&format!("measuring {}", name(measurement)));
-        let figures = match measurement {
-            Measurement::Rest => join(rest.take()),
-            Measurement::Binary => figure::binary::measure(&args.pi_binary),
-            Measurement::Start => figure::start::measure(&args.node_binary, extent.starts),
-            Measurement::Latency => figure::latency::measure(extent.rounds, extent.latency_frames, frame_bytes),
-            Measurement::Throughput => {
-                figure::throughput::measure(extent.rounds, extent.throughput_frames, frame_bytes)
-            }
-            Measurement::Fan => figure::fan::measure(extent.fan_seconds),
-            Measurement::Wire => figure::wire::measure(extent.wire_frames),
-            Measurement::Flood => figure::flood::measure(&args.node_binary, extent.flood_frames),
-            Measurement::Admitted => figure::admitted::measure(&args.node_binary, extent.admitted_frames),
-        };
-        match figures {
-            Ok(figures) => table.add(figures)?,
-            Err(error) => {
-                failures += 1;
-                table::complain(&format!("{} failed: {error:#}", name(measurement)));
-            }
+        if measurement == Measurement::Rest {
+            let (magpie, duration) = (args.node_binary.clone(), bench.extent.rest);
+            rest = Some(thread::spawn(move || figure::rest::measure(&magpie, duration)));
+        } else {
+            let figures = bench.measure(measurement);
+            bench.note(measurement, figures)?;
         }
     }
-    table.print()?;
-    if failures > 0 {
-        bail!("{failures} of {} measurements failed, see above", wanted.len());
+    if let Some(rest) = rest {
+        let figures = rest.join().unwrap_or_else(|_| Err(anyhow!("it panicked")));
+        bench.note(Measurement::Rest, figures)?;
     }
+    bench.table.print()?;
+    ensure!(bench.failures == 0, "{} measurements failed, see above", bench.failures);
     if args.only.is_empty() {
         let folder = args.out.parent().unwrap_or(&args.out);
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        fs::write(&args.out, table.json(args.quick)?)
-            .with_context(|| format!("cannot write {}", args.out.display()))?;
+        let json = bench.table.json(args.quick)?;
+        fs::write(&args.out, json).with_context(|| format!("cannot write {}", args.out.display()))?;
     }
     Ok(())
+}
+
+struct Bench<'a> {
+    args: &'a NodeArgs,
+    extent: Extent,
+    frame_bytes: usize,
+    table: Table,
+    failures: usize,
+}
+
+impl Bench<'_> {
+    fn measure(&self, measurement: Measurement) -> Result<Figures> {
+        let Extent { rest, starts, rounds, .. } = self.extent;
+        let magpie = &self.args.node_binary;
+        match measurement {
+            Measurement::Binary => figure::binary::measure(&self.args.pi_binary),
+            Measurement::Start => figure::start::measure(magpie, starts),
+            Measurement::Latency => figure::latency::measure(rounds, self.extent.latency_frames, self.frame_bytes),
+            Measurement::Flood => figure::flood::measure(magpie, self.extent.flood_frames),
+            Measurement::Admitted => figure::admitted::measure(magpie, self.extent.admitted_frames),
+            Measurement::Rest => figure::rest::measure(magpie, rest),
+            Measurement::Throughput => {
+                figure::throughput::measure(rounds, self.extent.throughput_frames, self.frame_bytes)
+            }
+            Measurement::Fan => figure::fan::measure(self.extent.fan_seconds),
+            Measurement::Wire => figure::wire::measure(self.extent.wire_frames),
+        }
+    }
+
+    /// One that fails does not keep the others from being measured.
+    fn note(&mut self, measurement: Measurement, figures: Result<Figures>) -> Result<()> {
+        match figures {
+            Ok(figures) => self.table.add(figures),
+            Err(error) => {
+                self.failures += 1;
+                table::complain(&format!("{} failed: {error:#}", name(measurement)));
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The floor's messages are as long as this.
@@ -127,13 +152,6 @@ fn frame_bytes() -> Result<usize> {
     let mut source = Source::new(0)?;
     source.announcement()?;
     Ok(source.readings()?.bytes().len())
-}
-
-fn join(thread: Option<JoinHandle<Result<Figures>>>) -> Result<Figures> {
-    match thread.map(JoinHandle::join) {
-        Some(Ok(figures)) => figures,
-        _ => bail!("the measurement panicked"),
-    }
 }
 
 fn name(measurement: Measurement) -> String {

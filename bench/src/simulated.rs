@@ -35,6 +35,7 @@ pub fn config(chips: &[&'static str]) -> NodeConfig {
 impl SimulatedNode {
     /// Starts one, and returns when it is ready.
     pub fn start(magpie: &Path) -> Result<Self> {
+        ensure!(magpie.exists(), "{} is missing: `make bench-node` builds it", magpie.display());
         let address = format!("/ip4/127.0.0.1/tcp/{}", free_port()?);
         let http = format!("127.0.0.1:{}", free_port()?);
         let files = NodeFiles::new(&NodeConfig { listen: address.clone(), http, ..config(&SEVEN_READINGS) })?;

@@ -6,14 +6,16 @@ use anyhow::{Context, Result};
 use crate::children::{Session, Whose};
 use crate::figure::{Figures, median};
 
-/// Ours and the floor in turn, so many rounds of so many messages each.
+/// Ours and the floor in turn, so many rounds of so many messages each, every time with new processes.
 pub fn measure(rounds: usize, frames: u64, frame_bytes: usize) -> Result<Figures> {
-    let mut ours = Session::start(Whose::Ours, 1, None)?;
-    let mut floor = Session::start(Whose::Floor { bytes: frame_bytes }, 1, None)?;
-    let (mut our_rates, mut floor_rates) = (Vec::new(), Vec::new());
+    let rate = |whose: Whose| -> Result<f64> {
+        let exchange = Session::start(whose, 1, None)?.send(frames, None)?;
+        Ok(exchange.complete().with_context(|| format!("{whose:?}"))?.rate())
+    };
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        our_rates.push(ours.send(frames, None)?.complete().context("ours")?.rate());
-        floor_rates.push(floor.send(frames, None)?.complete().context("the floor")?.rate());
+        ours.push(rate(Whose::Ours)?);
+        floors.push(rate(Whose::Floor { bytes: frame_bytes })?);
     }
-    Ok(vec![("frames_per_s", median(our_rates)?), ("floor_msgs_per_s", median(floor_rates)?)])
+    Ok(vec![("frames_per_s", median(ours)?), ("floor_msgs_per_s", median(floors)?)])
 }
