@@ -94,6 +94,8 @@ codes! {
         GAS_RESISTANCE = 13 "gas_resistance",
         /// Illuminance, lx.
         ILLUMINANCE = 14 "illuminance",
+        /// Air pressure reduced to mean sea level, Pa; derived from the pressure at the sensor and its altitude.
+        SEA_LEVEL_PRESSURE = 15 "sea_level_pressure",
     }
 }
 
@@ -103,7 +105,7 @@ impl Quantity {
         match self {
             Self::TEMPERATURE => "Cel",
             Self::HUMIDITY => "%RH",
-            Self::PRESSURE => "Pa",
+            Self::PRESSURE | Self::SEA_LEVEL_PRESSURE => "Pa",
             Self::PM1 | Self::PM2_5 | Self::PM4 | Self::PM10 => "ug/m3",
             Self::CO2 | Self::ECO2 => "ppm",
             Self::TVOC => "ppb",
@@ -160,6 +162,20 @@ codes! {
         HIGH_HUMIDITY = 11 "high_humidity",
         /// The node could not give the sensor its turn.
         OVERLOADED = 12 "overloaded",
+        /// Changed faster than the air can.
+        RATE_OF_CHANGE = 13 "rate_of_change",
+        /// Has not changed for longer than an honest sensor's noise allows.
+        FLAT_LINE = 14 "flat_line",
+        /// Stands out from its neighbours in time.
+        SPIKE = 15 "spike",
+        /// Water condenses, or is about to, on the sensing element.
+        CONDENSING = 16 "condensing",
+        /// The laser has run for longer than its rated life.
+        LASER_AGE = 17 "laser_age",
+        /// The chip, its heater or its enclosure warms what it measures.
+        SELF_HEATING = 18 "self_heating",
+        /// The fan blows the dust out; the flow of air is not the one that was calibrated.
+        CLEANING = 19 "cleaning",
     }
 }
 

@@ -41,7 +41,8 @@ pub fn world(seed: u64, unix_seconds: f64, quantity: Quantity) -> f64 {
     match quantity {
         Quantity::TEMPERATURE => place.temperature(),
         Quantity::HUMIDITY => place.humidity(),
-        Quantity::PRESSURE => place.pressure(),
+        Quantity::PRESSURE => place.sea_level_pressure() + 350.0 * place.character(22),
+        Quantity::SEA_LEVEL_PRESSURE => place.sea_level_pressure(),
         Quantity::PM1 => place.pm2_5() * 0.65,
         Quantity::PM2_5 => place.pm2_5(),
         Quantity::PM4 => place.pm2_5() * 1.25,
@@ -103,11 +104,11 @@ impl Place {
         (100.0 * vapour(dew_point) / vapour(self.temperature())).clamp(0.0, 100.0)
     }
 
-    /// Weather, the half-daily tide of the atmosphere (0.6 hPa), and the height of the place.
-    fn pressure(&self) -> f64 {
+    /// Weather and the half-daily tide of the atmosphere (0.6 hPa); the pressure adds the height of the place.
+    fn sea_level_pressure(&self) -> f64 {
         let weather = 700.0 * self.noise(20, 1.5 * DAY_S) + 4.0 * self.noise(21, 300.0);
         let tide = 60.0 * ((self.hour() - 10.0) / 12.0 * TAU).cos();
-        101_000.0 + 350.0 * self.character(22) + weather + tide
+        101_000.0 + weather + tide
     }
 
     fn pm2_5(&self) -> f64 {
