@@ -176,6 +176,8 @@ codes! {
         SELF_HEATING = 18 "self_heating",
         /// The fan blows the dust out; the flow of air is not the one that was calibrated.
         CLEANING = 19 "cleaning",
+        /// The correction that the announcement names could not be made, because something that it needs is missing.
+        UNCORRECTED = 20 "uncorrected",
     }
 }
 
