@@ -21,6 +21,7 @@ mod ambient;
 mod bme280;
 mod bus;
 mod clock;
+mod device;
 mod pmsa003i;
 mod power;
 mod scd4x;
@@ -31,6 +32,9 @@ mod world;
 pub use bus::{SimBus, SimError};
 pub use clock::{Clock, SimDelay};
 pub use world::{World, world};
+
+use device::Simulated;
+use sensirion::Interface;
 
 /// Which way the bytes after an address go, seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +157,10 @@ pub const MODELS: &[&str] = &["BME280", "SHT40", "PMSA003I", "SCD41"];
 /// A chip fresh from power-on, in a room at 20 Cel, 50 %RH, 101325 Pa, with clean air.
 pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
     match model {
-        "BME280" => Some(Box::new(bme280::Bme280::new())),
-        "SHT40" => Some(Box::new(sht4x::Sht4x::new())),
-        "PMSA003I" => Some(Box::new(pmsa003i::Pmsa003i::new())),
-        "SCD41" => Some(Box::new(scd4x::Scd4x::new())),
+        "BME280" => Some(Box::new(Simulated::new(bme280::Bme280::new()))),
+        "SHT40" => Some(Box::new(Simulated::new(Interface::new(sht4x::Sht4x)))),
+        "PMSA003I" => Some(Box::new(Simulated::new(pmsa003i::Pmsa003i::new()))),
+        "SCD41" => Some(Box::new(Simulated::new(Interface::new(scd4x::Scd4x::new())))),
         _ => None,
     }
 }

@@ -2,25 +2,20 @@
 
 use reading::Quantity;
 
-/// The values of a chip's `N` quantities, in the order in which the chip names them.
-pub(super) struct Ambient<const N: usize> {
-    quantities: &'static [Quantity; N],
-    values: [f64; N],
-    frozen: Option<[f64; N]>,
+/// The values of a chip's quantities, in the quantities' units.
+pub(super) struct Ambient {
+    values: Vec<(Quantity, f64)>,
+    frozen: Option<Vec<(Quantity, f64)>>,
 }
 
-impl<const N: usize> Ambient<N> {
-    pub(super) fn new(quantities: &'static [Quantity; N], values: [f64; N]) -> Self {
-        Self { quantities, values, frozen: None }
-    }
-
-    pub(super) fn quantities(&self) -> &'static [Quantity] {
-        self.quantities
+impl Ambient {
+    pub(super) fn new(quantities: &[Quantity]) -> Self {
+        Self { values: quantities.iter().map(|quantity| (*quantity, clean_air(*quantity))).collect(), frozen: None }
     }
 
     /// Returns whether the quantity is one of the chip's and the value finite.
     pub(super) fn set(&mut self, quantity: Quantity, value: f64) -> bool {
-        match self.quantities.iter().zip(&mut self.values).find(|(known, _)| **known == quantity) {
+        match self.values.iter_mut().find(|(known, _)| *known == quantity) {
             Some((_, kept)) if value.is_finite() => {
                 *kept = value;
                 true
@@ -30,16 +25,40 @@ impl<const N: usize> Ambient<N> {
     }
 
     pub(super) fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.quantities.iter().zip(self.values).find(|(known, _)| **known == quantity).map(|(_, value)| value)
+        value_of(&self.values, quantity)
     }
 
-    /// What the chip's sensing elements see.
-    pub(super) fn sensed(&self) -> [f64; N] {
-        self.frozen.unwrap_or(self.values)
+    /// What the chip's sensing elements see; NaN for what the chip does not measure.
+    pub(super) fn sensed(&self, quantity: Quantity) -> f64 {
+        value_of(self.frozen.as_ref().unwrap_or(&self.values), quantity).unwrap_or(f64::NAN)
     }
 
     /// From now on the sensing elements see what they see now, or the world again.
     pub(super) fn freeze(&mut self, frozen: bool) {
-        self.frozen = frozen.then(|| self.sensed());
+        self.frozen = frozen.then(|| self.frozen.take().unwrap_or_else(|| self.values.clone()));
+    }
+}
+
+fn value_of(values: &[(Quantity, f64)], quantity: Quantity) -> Option<f64> {
+    values.iter().find(|(known, _)| *known == quantity).map(|(_, value)| *value)
+}
+
+/// A room that was aired well; NaN for a quantity that no chip here measures.
+fn clean_air(quantity: Quantity) -> f64 {
+    match quantity {
+        Quantity::TEMPERATURE => 20.0,
+        Quantity::HUMIDITY => 50.0,
+        Quantity::PRESSURE => 101_325.0,
+        Quantity::PM1 => 5.0,
+        Quantity::PM2_5 => 8.0,
+        Quantity::PM4 => 10.0,
+        Quantity::PM10 => 12.0,
+        Quantity::CO2 | Quantity::ECO2 => 420.0,
+        Quantity::TVOC => 20.0,
+        // The averages that Sensirion's gas index algorithm learns are 100 and 1 by definition.
+        Quantity::VOC_INDEX => 100.0,
+        Quantity::NOX_INDEX => 1.0,
+        Quantity::GAS_RESISTANCE => 120_000.0,
+        _ => f64::NAN,
     }
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use reading::Quantity;
 
-use super::ambient::Ambient;
-use super::power::{Health, Power};
-use super::{Chip, Direction, Fault};
+use super::device::{Device, Moment};
+use super::{Direction, Fault};
 
 mod calibration;
 #[cfg(test)]
@@ -89,8 +88,6 @@ impl Oversampling {
 }
 
 pub(super) struct Bme280 {
-    ambient: Ambient<3>,
-    health: Health,
     /// Until then the trimming parameters are being copied (`status.im_update`).
     copied: Duration,
     pointer: u8,
@@ -116,8 +113,6 @@ pub(super) struct Bme280 {
 impl Bme280 {
     pub(super) fn new() -> Self {
         Self {
-            ambient: Ambient::new(&QUANTITIES, [20.0, 50.0, 101_325.0]),
-            health: Health::default(),
             copied: STARTUP,
             pointer: 0,
             register_chosen: false,
@@ -134,12 +129,9 @@ impl Bme280 {
         }
     }
 
-    /// What power-on and the reset register do (section 5.4.2): everything but the world and the fault is forgotten.
+    /// What power-on and the reset register do (section 5.4.2).
     fn reset(&mut self, now: Duration) {
-        let fresh = Self::new();
-        let ambient = std::mem::replace(&mut self.ambient, fresh.ambient);
-        let health = std::mem::take(&mut self.health);
-        *self = Self { ambient, health, copied: now + STARTUP, ..Self::new() };
+        *self = Self { copied: now + STARTUP, ..Self::new() };
     }
 
     fn mode(&self) -> Mode {
@@ -191,15 +183,15 @@ impl Bme280 {
         })
     }
 
-    fn begin_conversion(&mut self, start: Duration) {
-        let codes = self.codes();
+    fn begin_conversion(&mut self, start: Duration, at: &Moment<'_>) {
+        let codes = self.codes(at);
         self.conversion = Some(Conversion { ends: start + self.measurement_time(), codes });
         self.standby_ends = None;
     }
 
     /// What the converters make of the air now.
-    fn codes(&self) -> Sample {
-        let [celsius, percent, pascal] = self.ambient.sensed();
+    fn codes(&self, at: &Moment<'_>) -> Sample {
+        let [celsius, percent, pascal] = QUANTITIES.map(|quantity| at.air(quantity));
         let fine = |oversampling: Oversampling| if self.filter() > 1 { 20 } else { oversampling.resolution_bits() };
         let temperature = rounded(calibration::temperature_code(celsius), fine(self.temperature_oversampling()));
         // The host compensates with the temperature that it reads, or with the reset contents if that one is skipped.
@@ -231,64 +223,64 @@ impl Bme280 {
     }
 
     /// Lets everything happen that is due by now.
-    fn advance(&mut self, now: Duration) {
+    fn advance(&mut self, at: &Moment<'_>) {
         // A busy chip stays in its conversion; nothing else moves either.
-        if self.health.has(Fault::Busy) {
+        if at.has(Fault::Busy) {
             return;
         }
-        if let Some(ended) = self.conversion.take_if(|conversion| conversion.ends <= now) {
+        if let Some(ended) = self.conversion.take_if(|conversion| conversion.ends <= at.now) {
             self.deliver(ended.codes);
             if let Some(ctrl_meas) = self.next_ctrl_meas.take() {
-                self.apply(ctrl_meas, ended.ends);
+                self.apply(ctrl_meas, ended.ends, at);
             } else if self.mode() == Mode::Normal {
                 self.standby_ends = Some(ended.ends + self.standby_time());
             } else {
                 self.ctrl_meas &= !0b11;
             }
         }
-        self.cycle(now);
+        self.cycle(at);
     }
 
     /// Normal mode: of the cycles that went by unseen only as many are played as the filter can remember, and the last one
     /// is left where it is.
-    fn cycle(&mut self, now: Duration) {
+    fn cycle(&mut self, at: &Moment<'_>) {
         const REMEMBERED: u32 = 64;
-        let Some(mut start) = self.standby_ends.filter(|start| *start <= now) else { return };
+        let Some(mut start) = self.standby_ends.filter(|start| *start <= at.now) else { return };
         let length = self.measurement_time() + self.standby_time();
-        let passed = (now - start).as_nanos() / length.as_nanos();
+        let passed = (at.now - start).as_nanos() / length.as_nanos();
         let played = passed.min(REMEMBERED.into()) as u32;
         let skipped = u64::try_from((passed - u128::from(played)) * length.as_nanos()).unwrap_or(u64::MAX);
         start += Duration::from_nanos(skipped);
         for _ in 0..played {
-            let codes = self.codes();
+            let codes = self.codes(at);
             self.deliver(codes);
             start += length;
         }
-        self.begin_conversion(start);
-        if let Some(ended) = self.conversion.take_if(|conversion| conversion.ends <= now) {
+        self.begin_conversion(start, at);
+        if let Some(ended) = self.conversion.take_if(|conversion| conversion.ends <= at.now) {
             self.deliver(ended.codes);
             self.standby_ends = Some(ended.ends + self.standby_time());
         }
     }
 
     /// Takes a value of `ctrl_meas` into effect.
-    fn apply(&mut self, ctrl_meas: u8, now: Duration) {
+    fn apply(&mut self, ctrl_meas: u8, start: Duration, at: &Moment<'_>) {
         self.ctrl_meas = ctrl_meas;
         self.ctrl_hum_in_effect = self.ctrl_hum;
         self.standby_ends = None;
         if self.mode() != Mode::Sleep {
-            self.begin_conversion(now);
+            self.begin_conversion(start, at);
         }
     }
 
-    fn write_register(&mut self, register: u8, value: u8, now: Duration) {
+    fn write_register(&mut self, register: u8, value: u8, at: &Moment<'_>) {
         match register {
-            RESET if value == 0xB6 => self.reset(now),
+            RESET if value == 0xB6 => self.reset(at.now),
             // Section 3.3.1: while a mode change waits, further writes to either are ignored.
             CTRL_HUM | CTRL_MEAS if self.next_ctrl_meas.is_some() => {}
             CTRL_HUM => self.ctrl_hum = value & 0b111,
             CTRL_MEAS if self.conversion.is_some() => self.next_ctrl_meas = Some(value),
-            CTRL_MEAS => self.apply(value, now),
+            CTRL_MEAS => self.apply(value, at.now, at),
             // Section 5.4.6: in normal mode it may be ignored. A simulator that never does would hide the mistake.
             CONFIG if self.mode() != Mode::Normal => {
                 self.config = value;
@@ -298,14 +290,14 @@ impl Bme280 {
         }
     }
 
-    fn register(&self, register: u8, now: Duration) -> u8 {
-        let copying = now < self.copied;
+    fn register(&self, register: u8, at: &Moment<'_>) -> u8 {
+        let copying = at.now < self.copied;
         match register {
-            ID if self.health.has(Fault::WrongId) => 0x58,
+            ID if at.has(Fault::WrongId) => 0x58,
             ID => 0x60,
             CTRL_HUM => self.ctrl_hum,
             STATUS => {
-                let measuring = self.conversion.is_some() || self.health.has(Fault::Busy);
+                let measuring = self.conversion.is_some() || at.has(Fault::Busy);
                 u8::from(measuring) << 3 | u8::from(copying)
             }
             CTRL_MEAS => self.ctrl_meas,
@@ -324,7 +316,7 @@ fn rounded(code: u32, bits: u32) -> u32 {
     ((code + step / 2) / step * step).min(top)
 }
 
-impl Chip for Bme280 {
+impl Device for Bme280 {
     fn model(&self) -> &'static str {
         "BME280"
     }
@@ -334,16 +326,20 @@ impl Chip for Bme280 {
         0x76
     }
 
-    fn start(&mut self, direction: Direction, now: Duration) -> bool {
-        match self.health.power(now) {
-            Power::Off => return false,
-            Power::Restored => self.reset(now),
-            Power::On => {}
-        }
-        if now < self.health.on_since() + STARTUP {
-            return false;
-        }
-        self.advance(now);
+    fn quantities(&self) -> &'static [Quantity] {
+        &QUANTITIES
+    }
+
+    fn startup(&self) -> Duration {
+        STARTUP
+    }
+
+    fn power_on(&mut self, now: Duration) {
+        self.reset(now);
+    }
+
+    fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
+        self.advance(at);
         match direction {
             Direction::Write => self.register_chosen = false,
             Direction::Read => self.shadow = self.data.registers(),
@@ -352,10 +348,10 @@ impl Chip for Bme280 {
     }
 
     /// Section 6.2.1: pairs of register and value, with no increment.
-    fn write(&mut self, byte: u8, now: Duration) -> bool {
-        if self.register_chosen && !self.health.has(Fault::ResetContents) {
-            self.advance(now);
-            self.write_register(self.pointer, byte, now);
+    fn write(&mut self, byte: u8, at: &Moment<'_>) -> bool {
+        if self.register_chosen && !at.has(Fault::ResetContents) {
+            self.advance(at);
+            self.write_register(self.pointer, byte, at);
         } else if !self.register_chosen {
             self.pointer = byte;
         }
@@ -364,35 +360,18 @@ impl Chip for Bme280 {
     }
 
     /// Section 6.2.2: the register goes up by itself.
-    fn read(&mut self, now: Duration) -> u8 {
-        self.advance(now);
+    fn read(&mut self, at: &Moment<'_>) -> u8 {
+        self.advance(at);
         let register = self.pointer;
         self.pointer = register.wrapping_add(1);
         // A chip that stops sending does so within the data, not before them: it was fine when it was set up.
-        if self.health.has(Fault::Truncated) && (DATA + 3..=DATA_END).contains(&register) {
+        if at.has(Fault::Truncated) && (DATA + 3..=DATA_END).contains(&register) {
             return 0xFF;
         }
-        self.register(register, now)
+        self.register(register, at)
     }
 
-    fn stop(&mut self, _now: Duration) {
+    fn stop(&mut self) {
         self.register_chosen = false;
-    }
-
-    fn quantities(&self) -> &'static [Quantity] {
-        self.ambient.quantities()
-    }
-
-    fn set(&mut self, quantity: Quantity, value: f64) -> bool {
-        self.ambient.set(quantity, value)
-    }
-
-    fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.ambient.get(quantity)
-    }
-
-    fn fault(&mut self, fault: Option<Fault>) {
-        self.health.inject(fault);
-        self.ambient.freeze(fault == Some(Fault::Stuck));
     }
 }

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use reading::Quantity;
 
-use super::ambient::Ambient;
-use super::power::{Health, Power};
-use super::{Chip, Direction, Fault};
+use super::device::{Device, Moment};
+use super::{Direction, Fault};
 
 const QUANTITIES: [Quantity; 3] = [Quantity::PM1, Quantity::PM2_5, Quantity::PM10];
 
@@ -33,8 +32,6 @@ const FAST_INTERVAL: Duration = Duration::from_millis(800);
 const BIG_CHANGE: u16 = 10;
 
 pub(super) struct Pmsa003i {
-    ambient: Ambient<3>,
-    health: Health,
     frame: [u8; FRAME_BYTES],
     /// PM2.5 of the frame, in ug/m3.
     pm2_5: u16,
@@ -46,36 +43,23 @@ pub(super) struct Pmsa003i {
 
 impl Pmsa003i {
     pub(super) fn new() -> Self {
-        let mut chip = Self {
-            ambient: Ambient::new(&QUANTITIES, [5.0, 8.0, 12.0]),
-            health: Health::default(),
-            frame: [0; FRAME_BYTES],
-            pm2_5: 0,
-            next_frame: Duration::ZERO,
-            reading: [0; FRAME_BYTES],
-            sent: 0,
-        };
-        chip.reset(Duration::ZERO);
+        let mut chip =
+            Self { frame: [0; FRAME_BYTES], pm2_5: 0, next_frame: Duration::ZERO, reading: [0; FRAME_BYTES], sent: 0 };
+        chip.power_on(Duration::ZERO);
         chip
     }
 
-    /// Power-on: until the first interval has passed there is a whole frame, of zeros.
-    fn reset(&mut self, now: Duration) {
-        self.measure([0.0; 3]);
-        self.next_frame = now + STABLE_INTERVAL;
-    }
-
     /// Makes the frame that is due by now, if one is. Frames that nobody saw are not made.
-    fn advance(&mut self, now: Duration) {
-        if self.health.has(Fault::Stuck) || self.health.has(Fault::ResetContents) || now < self.next_frame {
+    fn advance(&mut self, at: &Moment<'_>) {
+        if at.has(Fault::Stuck) || at.has(Fault::ResetContents) || at.now < self.next_frame {
             return;
         }
-        let warm = (now.saturating_sub(self.health.on_since()).as_secs_f64() / WARM_UP.as_secs_f64()).min(1.0);
+        let warm = (at.powered_for().as_secs_f64() / WARM_UP.as_secs_f64()).min(1.0);
         let before = self.pm2_5;
-        self.measure(self.ambient.sensed().map(|concentration| concentration * warm));
+        self.measure(QUANTITIES.map(|quantity| at.air(quantity) * warm));
         let fast = self.pm2_5.abs_diff(before) >= BIG_CHANGE;
         let interval = if fast { FAST_INTERVAL } else { STABLE_INTERVAL };
-        let passed = (now - self.next_frame).as_nanos() / interval.as_nanos();
+        let passed = (at.now - self.next_frame).as_nanos() / interval.as_nanos();
         let late = u64::try_from(passed * interval.as_nanos()).unwrap_or(u64::MAX);
         self.next_frame += Duration::from_nanos(late) + interval;
     }
@@ -97,17 +81,17 @@ impl Pmsa003i {
     }
 
     /// The frame as it leaves the module: what its health adds, and the sum.
-    fn sealed(&self) -> [u8; FRAME_BYTES] {
+    fn sealed(&self, at: &Moment<'_>) -> [u8; FRAME_BYTES] {
         let mut frame = self.frame;
-        if self.health.has(Fault::WrongId) {
+        if at.has(Fault::WrongId) {
             frame[..2].copy_from_slice(&[0xAA, 0xC0]);
         }
-        if self.health.has(Fault::Broken) {
+        if at.has(Fault::Broken) {
             frame[29] = ERROR;
         }
         let (content, sum) = frame.split_at_mut(FRAME_BYTES - 2);
         let mut check: u16 = content.iter().map(|byte| u16::from(*byte)).sum();
-        if self.health.has(Fault::Checksum) {
+        if at.has(Fault::Checksum) {
             check = !check;
         }
         sum.copy_from_slice(&check.to_be_bytes());
@@ -138,7 +122,7 @@ fn counts([pm1, pm2_5, pm10]: [f64; 3]) -> [u16; 6] {
     [from_0_3, from_0_5, from_1, from_2_5, from_5, from_10].map(|count| count.round() as u16)
 }
 
-impl Chip for Pmsa003i {
+impl Device for Pmsa003i {
     fn model(&self) -> &'static str {
         "PMSA003I"
     }
@@ -147,69 +131,62 @@ impl Chip for Pmsa003i {
         0x12
     }
 
-    fn start(&mut self, direction: Direction, now: Duration) -> bool {
-        match self.health.power(now) {
-            Power::Off => return false,
-            Power::Restored => self.reset(now),
-            Power::On => {}
-        }
-        if self.health.has(Fault::Busy) {
+    /// The concentrations under atmospheric environment, data 4 to 6 of the frame.
+    fn quantities(&self) -> &'static [Quantity] {
+        &QUANTITIES
+    }
+
+    /// The manual gives none.
+    fn startup(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Until the first interval has passed there is a whole frame, of zeros.
+    fn power_on(&mut self, now: Duration) {
+        self.measure([0.0; 3]);
+        self.next_frame = now + STABLE_INTERVAL;
+    }
+
+    fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
+        if at.has(Fault::Busy) {
             return false;
         }
-        self.advance(now);
+        self.advance(at);
         if direction == Direction::Read {
-            self.reading = self.sealed();
+            self.reading = self.sealed(at);
             self.sent = 0;
         }
         true
     }
 
-    fn write(&mut self, _byte: u8, _now: Duration) -> bool {
+    fn write(&mut self, _byte: u8, _at: &Moment<'_>) -> bool {
         true
     }
 
-    fn read(&mut self, _now: Duration) -> u8 {
-        let end = if self.health.has(Fault::Truncated) { FRAME_BYTES / 2 } else { FRAME_BYTES };
+    fn read(&mut self, at: &Moment<'_>) -> u8 {
+        let end = if at.has(Fault::Truncated) { FRAME_BYTES / 2 } else { FRAME_BYTES };
         let Some(byte) = self.reading[..end].get(self.sent) else { return 0xFF };
         self.sent += 1;
         *byte
-    }
-
-    fn stop(&mut self, _now: Duration) {}
-
-    fn quantities(&self) -> &'static [Quantity] {
-        self.ambient.quantities()
-    }
-
-    /// The concentrations under atmospheric environment, data 4 to 6 of the frame.
-    fn set(&mut self, quantity: Quantity, value: f64) -> bool {
-        self.ambient.set(quantity, value)
-    }
-
-    fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.ambient.get(quantity)
-    }
-
-    fn fault(&mut self, fault: Option<Fault>) {
-        self.health.inject(fault);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Chip, chip};
     use super::*;
 
     const WARM: Duration = Duration::from_secs(40);
 
-    fn read(chip: &mut Pmsa003i, bytes: usize, now: Duration) -> Vec<u8> {
+    fn read(chip: &mut Box<dyn Chip>, bytes: usize, now: Duration) -> Vec<u8> {
         assert!(chip.start(Direction::Read, now));
         let frame = (0..bytes).map(|_| chip.read(now)).collect();
         chip.stop(now);
         frame
     }
 
-    fn dusty() -> Pmsa003i {
-        let mut chip = Pmsa003i::new();
+    fn dusty() -> Box<dyn Chip> {
+        let mut chip = chip("PMSA003I").unwrap();
         assert!(chip.set(Quantity::PM1, 7.0) && chip.set(Quantity::PM2_5, 35.0) && chip.set(Quantity::PM10, 120.0));
         chip
     }
@@ -246,7 +223,7 @@ mod tests {
     #[test]
     fn the_fan_takes_half_a_minute_to_bring_the_air_in() {
         let mut chip = dusty();
-        let pm10 = |chip: &mut Pmsa003i, ms| word(&read(chip, 32, Duration::from_millis(ms)), 14);
+        let pm10 = |chip: &mut Box<dyn Chip>, ms| word(&read(chip, 32, Duration::from_millis(ms)), 14);
         assert_eq!(pm10(&mut chip, 100), 0);
         let early = pm10(&mut chip, 9_000);
         assert!((20..60).contains(&early), "{early}");
@@ -256,7 +233,7 @@ mod tests {
     #[test]
     fn a_new_frame_comes_after_2_3_s_and_sooner_when_the_air_changes_much() {
         let mut chip = dusty();
-        let pm2_5 = |chip: &mut Pmsa003i, ms| word(&read(chip, 32, WARM + Duration::from_millis(ms)), 12);
+        let pm2_5 = |chip: &mut Box<dyn Chip>, ms| word(&read(chip, 32, WARM + Duration::from_millis(ms)), 12);
         assert_eq!(pm2_5(&mut chip, 0), 35);
         assert!(chip.set(Quantity::PM2_5, 36.0));
         let change = (1..5_000).find(|ms| pm2_5(&mut chip, *ms) == 36).unwrap();

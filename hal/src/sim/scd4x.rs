@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use reading::Quantity;
 
-use super::ambient::Ambient;
-use super::power::{Health, Power};
-use super::sensirion::{Answer, crc, word};
-use super::{Chip, Direction, Fault};
+use super::Fault;
+use super::device::Moment;
+use super::sensirion::{Commanded, Executed, word};
 use command::Command;
 
 mod command;
@@ -58,9 +57,6 @@ struct Periodic {
 }
 
 pub(super) struct Scd4x {
-    ambient: Ambient<3>,
-    health: Health,
-    busy_until: Duration,
     asleep: bool,
     periodic: Option<Periodic>,
     /// The last measurement, until it is read: CO2, temperature, humidity (section 3.5.2).
@@ -71,19 +67,11 @@ pub(super) struct Scd4x {
     pressure_hpa: u16,
     /// What forced recalibration added to CO2, in ppm. Kept without power.
     recalibration_ppm: f64,
-    /// The bytes of a write so far: command, argument, checksum.
-    received: [u8; 5],
-    received_count: usize,
-    answer: Option<Answer>,
-    sending: Option<Answer>,
 }
 
 impl Scd4x {
     pub(super) fn new() -> Self {
         Self {
-            ambient: Ambient::new(&QUANTITIES, [420.0, 20.0, 50.0]),
-            health: Health::default(),
-            busy_until: POWER_UP,
             asleep: false,
             periodic: None,
             data: None,
@@ -91,40 +79,26 @@ impl Scd4x {
             eeprom: FACTORY,
             pressure_hpa: 0,
             recalibration_ppm: 0.0,
-            received: [0; 5],
-            received_count: 0,
-            answer: None,
-            sending: None,
         }
-    }
-
-    /// Power-on. The EEPROM stays.
-    fn reset(&mut self, now: Duration) {
-        self.busy_until = now + POWER_UP;
-        self.asleep = false;
-        self.periodic = None;
-        self.data = None;
-        self.settings = self.eeprom;
-        self.pressure_hpa = 0;
-        self.answer = None;
-        self.sending = None;
     }
 
     /// Makes the measurement that is due by now, if one is. One that nobody read is overwritten.
-    fn advance(&mut self, now: Duration) {
-        if self.health.has(Fault::Busy) {
+    fn advance(&mut self, at: &Moment<'_>) {
+        if at.has(Fault::Busy) {
             return;
         }
-        let Some(Periodic { interval, next }) = self.periodic.filter(|periodic| periodic.next <= now) else { return };
-        let missed = (now - next).as_nanos() / interval.as_nanos();
+        let Some(Periodic { interval, next }) = self.periodic.filter(|periodic| periodic.next <= at.now) else {
+            return;
+        };
+        let missed = (at.now - next).as_nanos() / interval.as_nanos();
         let late = u64::try_from(missed * interval.as_nanos()).unwrap_or(u64::MAX);
         self.periodic = Some(Periodic { interval, next: next + Duration::from_nanos(late) + interval });
-        self.data = Some(self.measurement());
+        self.data = Some(self.measurement(at));
     }
 
     /// Section 3.5.2: CO2 in ppm, T = -45 + 175 w / 65535, RH = 100 w / 65535.
-    fn measurement(&self) -> [u16; 3] {
-        let [co2, celsius, percent] = self.ambient.sensed();
+    fn measurement(&self, at: &Moment<'_>) -> [u16; 3] {
+        let [co2, celsius, percent] = QUANTITIES.map(|quantity| at.air(quantity));
         let offset = f64::from(self.settings.temperature_offset) * 175.0 / f64::from(u16::MAX);
         // The offset takes off what the chip believes to be its own heat; humidity follows, as the water in the air stays.
         let shown = celsius + SELF_HEATING - offset;
@@ -134,114 +108,68 @@ impl Scd4x {
         [co2, word(shown, -45.0, 175.0), word(humidity, 0.0, 100.0)]
     }
 
-    /// Takes byte number `received_count` of a write. Returns whether it is acknowledged.
-    fn receive(&mut self, now: Duration) -> bool {
-        let [high, low, argument_high, argument_low, checksum] = self.received;
-        let command = Command::from_code(u16::from_be_bytes([high, low]));
-        match (self.received_count, command) {
-            (1, _) => true,
-            (2, Some(command)) => self.accept(command, now),
-            (3 | 4, Some(command)) => command.takes_argument(),
-            (5, Some(command)) if command.takes_argument() => {
-                let argument = [argument_high, argument_low];
-                crc(argument) == checksum && self.execute_with(command, u16::from_be_bytes(argument), now)
-            }
-            _ => false,
-        }
-    }
-
-    /// Takes a command, and does it unless its argument is still to come.
-    fn accept(&mut self, command: Command, now: Duration) -> bool {
-        if self.health.has(Fault::WrongId) {
-            return false;
-        }
-        if command == Command::WakeUp {
-            // Section 3.10.4: it works, but is not acknowledged.
-            if self.asleep {
-                self.asleep = false;
-                self.busy_until = now + command.execution_time();
-            }
-            return false;
-        }
-        if self.asleep || (self.periodic.is_some() && !command.during_measurement()) {
-            return false;
-        }
-        self.answer = None;
-        if !command.needs_argument() && !self.health.has(Fault::ResetContents) {
-            self.busy_until = now + command.execution_time();
-            self.execute(command, now);
-        }
-        true
-    }
-
-    fn execute(&mut self, command: Command, now: Duration) {
-        let answer: &[u16] = match command {
-            Command::StartPeriodic => return self.start_periodic(INTERVAL, now),
-            Command::StartLowPowerPeriodic => return self.start_periodic(LOW_POWER_INTERVAL, now),
+    /// What the next read gets after a command without words; empty where it has nothing to say.
+    fn obey(&mut self, command: Command, at: &Moment<'_>) -> Vec<u16> {
+        match command {
+            Command::StartPeriodic => self.start_periodic(INTERVAL, at.now),
+            Command::StartLowPowerPeriodic => self.start_periodic(LOW_POWER_INTERVAL, at.now),
             Command::StopPeriodic => {
                 self.periodic = None;
                 self.data = None;
-                return;
             }
-            Command::MeasureSingleShot => return self.data = self.single_shot(),
+            Command::MeasureSingleShot => self.data = self.single_shot(at),
             // Section 3.10.2: without CO2, which reads 0.
             Command::MeasureSingleShotRhtOnly => {
-                return self.data = self.single_shot().map(|[_, temperature, humidity]| [0, temperature, humidity]);
+                self.data = self.single_shot(at).map(|[_, temperature, humidity]| [0, temperature, humidity]);
             }
-            Command::ReadMeasurement => return self.answer = self.data.take().map(|words| Answer::new(&words)),
-            Command::PersistSettings => return self.eeprom = self.settings,
+            Command::ReadMeasurement => return self.data.take().map(Vec::from).unwrap_or_default(),
+            Command::PersistSettings => self.eeprom = self.settings,
             Command::FactoryReset => {
                 self.eeprom = FACTORY;
                 self.settings = FACTORY;
                 self.recalibration_ppm = 0.0;
-                return;
             }
             Command::Reinit => {
                 self.settings = self.eeprom;
                 self.pressure_hpa = 0;
                 self.data = None;
-                return;
             }
-            Command::PowerDown => return self.asleep = true,
-            Command::GetDataReady => &[if self.data.is_some() { READY } else { NOT_READY }],
-            Command::GetTemperatureOffset => &[self.settings.temperature_offset],
-            Command::GetAltitude => &[self.settings.altitude_m],
-            Command::GetSelfCalibration => &[self.settings.self_calibration],
-            Command::AmbientPressure => &[self.pressure_hpa],
-            Command::GetSerialNumber => &SERIAL,
-            Command::GetVariant => &[VARIANT],
+            Command::PowerDown => self.asleep = true,
+            Command::GetDataReady => return vec![if self.data.is_some() { READY } else { NOT_READY }],
+            Command::GetTemperatureOffset => return vec![self.settings.temperature_offset],
+            Command::GetAltitude => return vec![self.settings.altitude_m],
+            Command::GetSelfCalibration => return vec![self.settings.self_calibration],
+            Command::AmbientPressure => return vec![self.pressure_hpa],
+            Command::GetSerialNumber => return SERIAL.to_vec(),
+            Command::GetVariant => return vec![VARIANT],
             // Section 3.9.3: anything but 0 is a malfunction.
-            Command::SelfTest => &[u16::from(self.health.has(Fault::Broken))],
-            Command::WakeUp
-            | Command::SetTemperatureOffset
+            Command::SelfTest => return vec![u16::from(at.has(Fault::Broken))],
+            Command::WakeUp => self.asleep = false,
+            Command::SetTemperatureOffset
             | Command::SetAltitude
             | Command::ForcedRecalibration
-            | Command::SetSelfCalibration => return,
-        };
-        self.answer = Some(Answer::new(answer));
+            | Command::SetSelfCalibration => {}
+        }
+        Vec::new()
     }
 
-    fn execute_with(&mut self, command: Command, argument: u16, now: Duration) -> bool {
-        if self.health.has(Fault::ResetContents) {
-            return true;
-        }
-        self.busy_until = now + command.execution_time();
-        self.answer = None;
+    /// The same after a command with its word.
+    fn obey_with(&mut self, command: Command, word: u16, at: &Moment<'_>) -> Vec<u16> {
         match command {
-            Command::SetTemperatureOffset => self.settings.temperature_offset = argument,
-            Command::SetAltitude => self.settings.altitude_m = argument,
-            Command::SetSelfCalibration => self.settings.self_calibration = u16::from(argument != 0),
-            Command::AmbientPressure => self.pressure_hpa = argument,
+            Command::SetTemperatureOffset => self.settings.temperature_offset = word,
+            Command::SetAltitude => self.settings.altitude_m = word,
+            Command::SetSelfCalibration => self.settings.self_calibration = u16::from(word != 0),
+            Command::AmbientPressure => self.pressure_hpa = word,
             // Section 3.7.1: the correction, with 0x8000 for none.
             Command::ForcedRecalibration => {
-                let [measured, ..] = self.measurement();
-                let correction = f64::from(argument) - f64::from(measured);
+                let [measured, ..] = self.measurement(at);
+                let correction = f64::from(word) - f64::from(measured);
                 self.recalibration_ppm += correction;
-                self.answer = Some(Answer::new(&[(correction + f64::from(0x8000_u16)) as u16]));
+                return vec![(correction + f64::from(0x8000_u16)) as u16];
             }
             _ => {}
         }
-        true
+        Vec::new()
     }
 
     fn start_periodic(&mut self, interval: Duration, now: Duration) {
@@ -250,8 +178,8 @@ impl Scd4x {
     }
 
     /// Nothing, if the chip never finishes.
-    fn single_shot(&self) -> Option<[u16; 3]> {
-        (!self.health.has(Fault::Busy)).then(|| self.measurement())
+    fn single_shot(&self, at: &Moment<'_>) -> Option<[u16; 3]> {
+        (!at.has(Fault::Busy)).then(|| self.measurement(at))
     }
 }
 
@@ -261,7 +189,7 @@ fn saturation(celsius: f64) -> f64 {
     (17.62 * celsius / (243.12 + celsius)).exp()
 }
 
-impl Chip for Scd4x {
+impl Commanded for Scd4x {
     fn model(&self) -> &'static str {
         "SCD41"
     }
@@ -270,53 +198,44 @@ impl Chip for Scd4x {
         0x62
     }
 
-    fn start(&mut self, direction: Direction, now: Duration) -> bool {
-        match self.health.power(now) {
-            Power::Off => return false,
-            Power::Restored => self.reset(now),
-            Power::On => {}
-        }
-        // Section 3.3: while a command is being executed nothing is acknowledged.
-        if now < self.busy_until {
-            return false;
-        }
-        self.advance(now);
-        self.received_count = 0;
-        if direction == Direction::Read {
-            self.sending = self.answer.take();
-        }
-        direction == Direction::Write || self.sending.is_some()
-    }
-
-    fn write(&mut self, byte: u8, now: Duration) -> bool {
-        let Some(slot) = self.received.get_mut(self.received_count) else { return false };
-        *slot = byte;
-        self.received_count += 1;
-        self.receive(now)
-    }
-
-    fn read(&mut self, _now: Duration) -> u8 {
-        self.sending.as_mut().map_or(0xFF, |answer| answer.next(&self.health))
-    }
-
-    fn stop(&mut self, _now: Duration) {
-        self.sending = None;
-    }
-
     fn quantities(&self) -> &'static [Quantity] {
-        self.ambient.quantities()
+        &QUANTITIES
     }
 
-    fn set(&mut self, quantity: Quantity, value: f64) -> bool {
-        self.ambient.set(quantity, value)
+    fn startup(&self) -> Duration {
+        POWER_UP
     }
 
-    fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.ambient.get(quantity)
+    /// The EEPROM stays.
+    fn power_on(&mut self) {
+        let (eeprom, recalibration_ppm) = (self.eeprom, self.recalibration_ppm);
+        *self = Self { settings: eeprom, eeprom, recalibration_ppm, ..Self::new() };
     }
 
-    fn fault(&mut self, fault: Option<Fault>) {
-        self.health.inject(fault);
-        self.ambient.freeze(fault == Some(Fault::Stuck));
+    fn start(&mut self, at: &Moment<'_>) -> bool {
+        self.advance(at);
+        true
+    }
+
+    fn words(&self, code: u16, at: &Moment<'_>) -> &'static [usize] {
+        let measuring = self.periodic.is_some();
+        match Command::from_code(code) {
+            _ if at.has(Fault::WrongId) => &[],
+            Some(command) if self.asleep != (command == Command::WakeUp) => &[],
+            Some(command) if measuring && !command.during_measurement() => &[],
+            Some(command) => command.words(),
+            None => &[],
+        }
+    }
+
+    fn execute(&mut self, code: u16, words: &[u16], at: &Moment<'_>) -> Executed {
+        let Some(command) = Command::from_code(code) else { return Executed::within(Duration::ZERO) };
+        let answer = match *words {
+            [] => self.obey(command, at),
+            [word, ..] => self.obey_with(command, word, at),
+        };
+        let executed = Executed::within(command.execution_time()).answering(&answer);
+        // Section 3.10.4: the wake-up works, but is not acknowledged.
+        if command == Command::WakeUp { executed.unacknowledged() } else { executed }
     }
 }

@@ -1,7 +1,11 @@
-//! What Sensirion's chips share: 16-bit words, each followed by a checksum.
+//! What Sensirion's chips share: commands, and 16-bit words of which each is followed by a checksum.
 
-use super::Fault;
-use super::power::Health;
+use std::time::Duration;
+
+use reading::Quantity;
+
+use super::device::{Device, Moment};
+use super::{Direction, Fault};
 
 /// The checksum of a word, most significant byte first: polynomial 0x31, start 0xFF, nothing reflected or inverted
 /// (SHT4x datasheet section 4.4, SCD4x datasheet section 3.11).
@@ -11,69 +15,204 @@ pub(super) fn crc([high, low]: [u8; 2]) -> u8 {
     })
 }
 
-/// The longest answer: three words.
-const MOST_WORDS: usize = 3;
-
-/// An answer on its way to the host.
-#[derive(Clone, Copy)]
-pub(super) struct Answer {
-    words: [u16; MOST_WORDS],
-    bytes: usize,
-    sent: usize,
-}
-
-impl Answer {
-    /// At most three words; more are not sent.
-    pub(super) fn new(words: &[u16]) -> Self {
-        let mut kept = [0; MOST_WORDS];
-        kept.iter_mut().zip(words).for_each(|(kept, word)| *kept = *word);
-        Self { words: kept, bytes: 3 * words.len().min(MOST_WORDS), sent: 0 }
-    }
-
-    /// The next byte, as the chip's health lets it out; 0xFF when all is sent.
-    pub(super) fn next(&mut self, health: &Health) -> u8 {
-        let position = self.sent;
-        let end = if health.has(Fault::Truncated) { self.bytes / 2 } else { self.bytes };
-        if position >= end {
-            return 0xFF;
-        }
-        self.sent += 1;
-        let word = self.words[position / 3].to_be_bytes();
-        match position % 3 {
-            2 if health.has(Fault::Checksum) => !crc(word),
-            2 => crc(word),
-            part => word[part],
-        }
-    }
-}
-
 /// `value` as a word of which 65535 stands for `span` above `least`; clamped, as the chips do.
 pub(super) fn word(value: f64, least: f64, span: f64) -> u16 {
     // The cast saturates.
     ((value - least) / span * f64::from(u16::MAX)).round() as u16
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A chip that takes commands.
+///
+/// Its [`Interface`] keeps the bus: it collects a command's code and words, refuses a word whose checksum is wrong, lets the
+/// chip execute, acknowledges nothing until the command's time is over, and gives each answer out once. A read for which
+/// there is no answer is not acknowledged. A chip in [`Fault::ResetContents`] acknowledges its commands and executes none.
+pub(super) trait Commanded: Send {
+    /// How many bytes a command's code has.
+    const CODE_BYTES: usize = 2;
+    /// Whether a chip with [`Fault::Busy`] acknowledges nothing after the next command that takes time.
+    const HANGS: bool = false;
 
-    #[test]
-    fn the_checksum_of_the_datasheets_example_comes_out() {
-        assert_eq!(crc([0xBE, 0xEF]), 0x92);
+    fn model(&self) -> &'static str;
+    fn address(&self) -> u8;
+    fn quantities(&self) -> &'static [Quantity];
+    /// How long after power-on nothing is acknowledged.
+    fn startup(&self) -> Duration;
+    /// Power came back: what does not outlast it is forgotten.
+    fn power_on(&mut self);
+    /// The address phase of a chip that is not busy: what is due by now happens. `false` is a NACK.
+    fn start(&mut self, _at: &Moment<'_>) -> bool {
+        true
+    }
+    /// With how many words the command can be executed in the chip's state, fewest first: `&[0, 1]` gets without a word
+    /// and sets with one. Of a command that is not to be acknowledged: `&[]`.
+    fn words(&self, code: u16, at: &Moment<'_>) -> &'static [usize];
+    /// Executes a command with one of those numbers of words.
+    fn execute(&mut self, code: u16, words: &[u16], at: &Moment<'_>) -> Executed;
+}
+
+/// What a command leads to on the bus.
+pub(super) struct Executed {
+    time: Duration,
+    answer: Vec<u16>,
+    acknowledged: bool,
+}
+
+impl Executed {
+    /// The chip is busy for so long, and then has nothing to say.
+    pub(super) fn within(time: Duration) -> Self {
+        Self { time, answer: Vec::new(), acknowledged: true }
     }
 
-    #[test]
-    fn an_answer_is_words_with_their_checksums_and_then_an_idle_bus() {
-        let mut answer = Answer::new(&[0xBEEF, 0x0000]);
-        let sent: Vec<u8> = (0..8).map(|_| answer.next(&Health::default())).collect();
-        assert_eq!(sent, [0xBE, 0xEF, 0x92, 0x00, 0x00, 0x81, 0xFF, 0xFF]);
+    /// The next read gets these words.
+    pub(super) fn answering(self, words: &[u16]) -> Self {
+        Self { answer: words.to_vec(), ..self }
     }
 
-    #[test]
-    fn what_no_word_can_say_is_said_by_the_last_word() {
-        assert_eq!(word(-45.0, -45.0, 175.0), 0);
-        assert_eq!(word(130.0, -45.0, 175.0), u16::MAX);
-        assert_eq!(word(1e9, -45.0, 175.0), u16::MAX);
-        assert_eq!(word(-1e9, -45.0, 175.0), 0);
+    /// The byte that completed the command is not acknowledged though the command works.
+    pub(super) fn unacknowledged(self) -> Self {
+        Self { acknowledged: false, ..self }
     }
 }
+
+/// An answer on its way to the host.
+struct Answer {
+    words: Vec<u16>,
+    sent: usize,
+}
+
+impl Answer {
+    /// The next byte, as the chip's health lets it out; 0xFF when all is sent.
+    fn next(&mut self, at: &Moment<'_>) -> u8 {
+        let position = self.sent;
+        let bytes = 3 * self.words.len();
+        let end = if at.has(Fault::Truncated) { bytes / 2 } else { bytes };
+        let Some(word) = self.words.get(position / 3).filter(|_| position < end) else { return 0xFF };
+        self.sent += 1;
+        let word = word.to_be_bytes();
+        match position % 3 {
+            2 if at.has(Fault::Checksum) => !crc(word),
+            2 => crc(word),
+            part => word[part],
+        }
+    }
+}
+
+/// The longest write: a code of two bytes and four words. What goes beyond it is not acknowledged.
+const MOST_RECEIVED: usize = 2 + 4 * 3;
+
+/// The bus side of a chip that takes commands.
+pub(super) struct Interface<C> {
+    chip: C,
+    /// A command is being executed until then.
+    busy_until: Option<Duration>,
+    /// The bytes of the write so far.
+    received: Vec<u8>,
+    /// With how many words the received command can be executed.
+    takes: &'static [usize],
+    answer: Option<Answer>,
+    sending: Option<Answer>,
+}
+
+impl<C: Commanded> Interface<C> {
+    pub(super) fn new(chip: C) -> Self {
+        Self { chip, busy_until: None, received: Vec::new(), takes: &[], answer: None, sending: None }
+    }
+
+    /// The code of the received command, when its bytes are there.
+    fn code(&self) -> Option<u16> {
+        let code = self.received.get(..C::CODE_BYTES)?;
+        Some(code.iter().fold(0, |code, byte| code << 8 | u16::from(*byte)))
+    }
+
+    /// The words that followed the code, each with its checksum; `None` in the middle of one, or where a checksum is wrong.
+    fn received_words(&self) -> Option<Vec<u16>> {
+        let chunks = self.received.get(C::CODE_BYTES..)?.chunks(3);
+        let word = |chunk: &[u8]| match *chunk {
+            [high, low, checksum] if crc([high, low]) == checksum => Some(u16::from_be_bytes([high, low])),
+            _ => None,
+        };
+        chunks.map(word).collect()
+    }
+
+    /// Executes the command if it is whole. Returns whether its last byte is acknowledged.
+    fn complete(&mut self, code: u16, at: &Moment<'_>) -> bool {
+        let in_word = (self.received.len() - C::CODE_BYTES) % 3;
+        if in_word != 0 {
+            return true;
+        }
+        let Some(words) = self.received_words() else { return false };
+        if !self.takes.contains(&words.len()) || at.has(Fault::ResetContents) {
+            return true;
+        }
+        let Executed { time, answer, acknowledged } = self.chip.execute(code, &words, at);
+        self.busy_until = Some(at.now + time).filter(|_| !time.is_zero());
+        self.answer = (!answer.is_empty()).then_some(Answer { words: answer, sent: 0 });
+        acknowledged
+    }
+}
+
+impl<C: Commanded> Device for Interface<C> {
+    fn model(&self) -> &'static str {
+        self.chip.model()
+    }
+
+    fn address(&self) -> u8 {
+        self.chip.address()
+    }
+
+    fn quantities(&self) -> &'static [Quantity] {
+        self.chip.quantities()
+    }
+
+    fn startup(&self) -> Duration {
+        self.chip.startup()
+    }
+
+    fn power_on(&mut self, _now: Duration) {
+        self.busy_until = None;
+        self.answer = None;
+        self.sending = None;
+        self.chip.power_on();
+    }
+
+    fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
+        let hangs = C::HANGS && at.has(Fault::Busy);
+        if self.busy_until.is_some_and(|end| at.now < end || hangs) {
+            return false;
+        }
+        self.busy_until = None;
+        self.received.clear();
+        if !self.chip.start(at) {
+            return false;
+        }
+        if direction == Direction::Read {
+            self.sending = self.answer.take();
+        }
+        direction == Direction::Write || self.sending.is_some()
+    }
+
+    fn write(&mut self, byte: u8, at: &Moment<'_>) -> bool {
+        if self.received.len() == MOST_RECEIVED {
+            return false;
+        }
+        self.received.push(byte);
+        self.answer = None;
+        let Some(code) = self.code() else { return true };
+        if self.received.len() == C::CODE_BYTES {
+            self.takes = self.chip.words(code, at);
+        }
+        let most = self.takes.last().map(|words| C::CODE_BYTES + 3 * words);
+        most.is_some_and(|most| self.received.len() <= most) && self.complete(code, at)
+    }
+
+    fn read(&mut self, at: &Moment<'_>) -> u8 {
+        self.sending.as_mut().map_or(0xFF, |answer| answer.next(at))
+    }
+
+    fn stop(&mut self) {
+        self.sending = None;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use reading::Quantity;
 
-use super::ambient::Ambient;
-use super::power::{Health, Power};
-use super::sensirion::{Answer, word};
-use super::{Chip, Direction, Fault};
+use super::Fault;
+use super::device::Moment;
+use super::sensirion::{Commanded, Executed, word};
 
 const QUANTITIES: [Quantity; 2] = [Quantity::TEMPERATURE, Quantity::HUMIDITY];
 
@@ -27,65 +26,12 @@ const LOW: Duration = Duration::from_micros(1_700);
 const LONG_PULSE: Duration = Duration::from_millis(1_100);
 const SHORT_PULSE: Duration = Duration::from_millis(110);
 
-pub(super) struct Sht4x {
-    ambient: Ambient<2>,
-    health: Health,
-    /// A command is being executed until then.
-    busy_until: Option<Duration>,
-    /// What the next read gets, once. Without it the read header is not acknowledged.
-    answer: Option<Answer>,
-    /// What is being read.
-    sending: Option<Answer>,
-    commanded: bool,
-}
+pub(super) struct Sht4x;
 
-impl Sht4x {
-    pub(super) fn new() -> Self {
-        Self {
-            ambient: Ambient::new(&QUANTITIES, [20.0, 50.0]),
-            health: Health::default(),
-            busy_until: Some(IDLE_AGAIN),
-            answer: None,
-            sending: None,
-            commanded: false,
-        }
-    }
+impl Commanded for Sht4x {
+    const CODE_BYTES: usize = 1;
+    const HANGS: bool = true;
 
-    fn reset(&mut self, now: Duration) {
-        self.busy_until = Some(now + IDLE_AGAIN);
-        self.answer = None;
-        self.sending = None;
-    }
-
-    /// Section 4.6: T = -45 + 175 S / 65535, RH = -6 + 125 S / 65535. The words reach past 0 and 100 %RH on purpose.
-    fn measurement(&self) -> Answer {
-        let [celsius, percent] = self.ambient.sensed();
-        Answer::new(&[word(celsius, -45.0, 175.0), word(percent, -6.0, 125.0)])
-    }
-
-    /// Section 4.5. Returns whether the command is known.
-    fn command(&mut self, command: u8, now: Duration) -> bool {
-        let takes = match command {
-            0xFD => HIGH,
-            0xF6 => MEDIUM,
-            0xE0 => LOW,
-            0x39 | 0x2F | 0x1E => LONG_PULSE + HIGH,
-            0x32 | 0x24 | 0x15 => SHORT_PULSE + HIGH,
-            0x89 | 0x94 => IDLE_AGAIN,
-            _ => return false,
-        };
-        self.busy_until = Some(now + takes);
-        self.answer = match command {
-            _ if self.health.has(Fault::ResetContents) => None,
-            0x89 => Some(Answer::new(&SERIAL)),
-            0x94 => None,
-            _ => Some(self.measurement()),
-        };
-        true
-    }
-}
-
-impl Chip for Sht4x {
     fn model(&self) -> &'static str {
         "SHT40"
     }
@@ -95,57 +41,40 @@ impl Chip for Sht4x {
         0x44
     }
 
-    fn start(&mut self, direction: Direction, now: Duration) -> bool {
-        match self.health.power(now) {
-            Power::Off => return false,
-            Power::Restored => self.reset(now),
-            Power::On => {}
-        }
-        if self.busy_until.is_some_and(|end| now < end || self.health.has(Fault::Busy)) {
-            return false;
-        }
-        self.busy_until = None;
-        self.commanded = false;
-        if direction == Direction::Read {
-            self.sending = self.answer.take();
-        }
-        direction == Direction::Write || self.sending.is_some()
-    }
-
-    fn write(&mut self, byte: u8, now: Duration) -> bool {
-        // An SHT3x has commands of two bytes: it acknowledges, waits for the second, and has nothing to say.
-        if self.health.has(Fault::WrongId) {
-            return true;
-        }
-        !std::mem::replace(&mut self.commanded, true) && self.command(byte, now)
-    }
-
-    fn read(&mut self, _now: Duration) -> u8 {
-        self.sending.as_mut().map_or(0xFF, |answer| answer.next(&self.health))
-    }
-
-    fn stop(&mut self, _now: Duration) {
-        self.sending = None;
-    }
-
     fn quantities(&self) -> &'static [Quantity] {
-        self.ambient.quantities()
+        &QUANTITIES
     }
 
-    fn set(&mut self, quantity: Quantity, value: f64) -> bool {
-        self.ambient.set(quantity, value)
+    fn startup(&self) -> Duration {
+        IDLE_AGAIN
     }
 
-    fn get(&self, quantity: Quantity) -> Option<f64> {
-        self.ambient.get(quantity)
-    }
+    fn power_on(&mut self) {}
 
-    fn fault(&mut self, fault: Option<Fault>) {
-        self.health.inject(fault);
-        self.ambient.freeze(fault == Some(Fault::Stuck));
-        if fault == Some(Fault::WrongId) {
-            self.answer = None;
+    /// Section 4.5. No command takes a word.
+    fn words(&self, code: u16, at: &Moment<'_>) -> &'static [usize] {
+        match code {
+            // An SHT3x has commands of two bytes: it acknowledges, waits for the second, and has nothing to say.
+            _ if at.has(Fault::WrongId) => &[1],
+            0xFD | 0xF6 | 0xE0 | 0x39 | 0x2F | 0x1E | 0x32 | 0x24 | 0x15 | 0x89 | 0x94 => &[0],
+            _ => &[],
         }
+    }
+
+    fn execute(&mut self, code: u16, _words: &[u16], at: &Moment<'_>) -> Executed {
+        let measuring = match code {
+            0x89 => return Executed::within(IDLE_AGAIN).answering(&SERIAL),
+            0x94 => return Executed::within(IDLE_AGAIN),
+            0xF6 => MEDIUM,
+            0xE0 => LOW,
+            0x39 | 0x2F | 0x1E => LONG_PULSE + HIGH,
+            0x32 | 0x24 | 0x15 => SHORT_PULSE + HIGH,
+            _ => HIGH,
+        };
+        // Section 4.6: T = -45 + 175 S / 65535, RH = -6 + 125 S / 65535. The words reach past 0 and 100 %RH on purpose.
+        let temperature = word(at.air(Quantity::TEMPERATURE), -45.0, 175.0);
+        let humidity = word(at.air(Quantity::HUMIDITY), -6.0, 125.0);
+        Executed::within(measuring).answering(&[temperature, humidity])
     }
 }
 
@@ -155,7 +84,7 @@ mod tests {
     use embedded_hal::i2c::I2c;
 
     use super::super::sensirion::crc;
-    use super::super::{Clock, SimBus, SimError};
+    use super::super::{Clock, SimBus, SimError, chip};
     use super::*;
 
     const ADDRESS: u8 = 0x44;
@@ -164,7 +93,7 @@ mod tests {
     /// A bus on which the chip has long been up.
     fn bus() -> SimBus {
         let bus = SimBus::new(Clock::virtual_time());
-        bus.attach(Box::new(Sht4x::new()));
+        bus.attach(chip("SHT40").unwrap());
         bus.clock().advance(Duration::from_millis(5));
         bus
     }
@@ -213,7 +142,7 @@ mod tests {
     #[test]
     fn the_chip_is_silent_until_it_is_up_and_after_a_soft_reset() {
         let mut bus = SimBus::new(Clock::virtual_time());
-        bus.attach(Box::new(Sht4x::new()));
+        bus.attach(chip("SHT40").unwrap());
         assert_eq!(bus.write(ADDRESS, &[0x89]), Err(NO_ANSWER));
         bus.clock().advance(Duration::from_millis(1));
         assert_eq!(ask(&mut bus, 0x94, 500), Err(NO_ANSWER));

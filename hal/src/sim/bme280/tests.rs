@@ -3,7 +3,7 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use super::super::{Clock, SimBus, SimError};
+use super::super::{Clock, SimBus, SimError, chip};
 use super::*;
 
 const ADDRESS: u8 = 0x76;
@@ -16,7 +16,7 @@ const RESET_DATA: [u8; 8] = [0x80, 0x00, 0x00, 0x80, 0x00, 0x00, 0x80, 0x00];
 /// A bus on which the chip has long been up, in air of 21.5 Cel, 45 %RH, 99800 Pa.
 fn bus() -> SimBus {
     let bus = SimBus::new(Clock::virtual_time());
-    bus.attach(Box::new(Bme280::new()));
+    bus.attach(chip("BME280").unwrap());
     for (quantity, value) in [(Quantity::TEMPERATURE, 21.5), (Quantity::HUMIDITY, 45.0), (Quantity::PRESSURE, 99_800.0)]
     {
         assert!(bus.set(ADDRESS, quantity, value));
@@ -102,7 +102,7 @@ fn measure(bus: &mut SimBus) -> (f64, f64, f64) {
 #[test]
 fn registers_hold_their_reset_contents_after_power_on() {
     let mut bus = SimBus::new(Clock::virtual_time());
-    bus.attach(Box::new(Bme280::new()));
+    bus.attach(chip("BME280").unwrap());
     assert_eq!(bus.write(ADDRESS, &[ID]), Err(NO_ANSWER), "starting up");
     wait_us(&bus, 2_000);
     assert_eq!(register(&mut bus, ID), 0x60);

@@ -81,15 +81,14 @@ impl Command {
         matches!(self, Self::StopPeriodic | Self::ReadMeasurement | Self::GetDataReady | Self::AmbientPressure)
     }
 
-    /// Whether nothing happens before a word has followed.
-    pub(super) fn needs_argument(self) -> bool {
-        matches!(
-            self,
-            Self::SetTemperatureOffset | Self::SetAltitude | Self::ForcedRecalibration | Self::SetSelfCalibration
-        )
-    }
-
-    pub(super) fn takes_argument(self) -> bool {
-        self.needs_argument() || self == Self::AmbientPressure
+    /// With how many words it does something.
+    pub(super) fn words(self) -> &'static [usize] {
+        match self {
+            Self::SetTemperatureOffset | Self::SetAltitude | Self::ForcedRecalibration | Self::SetSelfCalibration => {
+                &[1]
+            }
+            Self::AmbientPressure => &[0, 1],
+            _ => &[0],
+        }
     }
 }

@@ -1,7 +1,8 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
-use super::super::{Clock, SimBus, SimError};
+use super::super::sensirion::crc;
+use super::super::{Clock, SimBus, SimError, chip};
 use super::*;
 
 const ADDRESS: u8 = 0x62;
@@ -11,7 +12,7 @@ const REFUSED: SimError = SimError::Data(ADDRESS);
 /// A bus on which the chip has long been up, in air of 655 ppm, 21 Cel, 44 %RH.
 fn bus() -> SimBus {
     let bus = SimBus::new(Clock::virtual_time());
-    bus.attach(Box::new(Scd4x::new()));
+    bus.attach(chip("SCD41").unwrap());
     for (quantity, value) in [(Quantity::CO2, 655.0), (Quantity::TEMPERATURE, 21.0), (Quantity::HUMIDITY, 44.0)] {
         assert!(bus.set(ADDRESS, quantity, value));
     }
@@ -69,7 +70,7 @@ fn assert_air(found: (u16, f64, f64), expected: (u16, f64, f64)) {
 #[test]
 fn the_chip_answers_a_second_after_power_on() {
     let mut bus = SimBus::new(Clock::virtual_time());
-    bus.attach(Box::new(Scd4x::new()));
+    bus.attach(chip("SCD41").unwrap());
     wait_ms(&bus, 990);
     assert_eq!(send(&mut bus, 0x3682), Err(NO_ANSWER));
     wait_ms(&bus, 10);
