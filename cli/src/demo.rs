@@ -49,7 +49,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
                 mdns: false,
                 local: false,
             },
-            sensors: SensorsConfig { chips: chips(models), interval: Duration::from_secs(seconds), buses: Vec::new() },
+            sensors: SensorsConfig {
+                chips: chips(models),
+                interval: Duration::from_secs(seconds),
+                ..SensorsConfig::default()
+            },
             publish: plain_topics(),
             http: HttpConfig { listen: None },
             ..Config::default()
@@ -112,7 +116,10 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 fn chips(models: &[hal::Model]) -> Vec<ChipConfig> {
-    models.iter().map(|model| ChipConfig { model: *model, bus: None, address: None, interval: None }).collect()
+    models
+        .iter()
+        .map(|model| ChipConfig { model: *model, bus: None, address: None, port: None, interval: None })
+        .collect()
 }
 
 fn plain_topics() -> PublishConfig {

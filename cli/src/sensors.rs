@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use hal::Model;
+use hal::{Model, Surroundings};
 use node::sensors::Sensors;
 use node::{ReadingStatus, SensorStatus, SensorsConfig, Status};
 use tokio::sync::oneshot;
@@ -57,7 +57,7 @@ async fn look(args: &BusArgs, read: bool) -> anyhow::Result<Status> {
         let mut entry = SensorStatus::of(sensor);
         if read {
             let (reply, sample) = oneshot::channel();
-            sensor.bus.sample(sensor.chip, move |sample| drop(reply.send(sample)))?;
+            sensor.bus.sample(sensor.chip, Surroundings::default(), move |sample| drop(reply.send(sample)))?;
             match sample.await.context("the thread of the bus stopped")?.readings {
                 Ok(measured) => entry.set(&sensor.readings(index, Ok(&measured)), ""),
                 Err(failure) => entry.set(&sensor.readings(index, Err(failure.reason)), &failure.detail),

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::board::DeviceBus;
 use crate::chips::{Chips, Connect, Sample};
+use crate::driver::Surroundings;
 use crate::error::{BusError, Busy};
-use crate::model::{ChipAt, Model, UnknownModel};
+use crate::model::{Model, UnknownModel};
+use crate::place::ChipAt;
 use crate::scan::ScanReport;
 use crate::sim::{self, Clock, SimBus, World};
 
@@ -24,8 +26,13 @@ const SCAN_DEADLINE: Duration = Duration::from_secs(15);
 /// Where a bus comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BusSource {
-    /// A device of the kernel, e.g. `/dev/i2c-1`.
-    Device(PathBuf),
+    /// A device of the kernel.
+    Device {
+        /// E.g. `/dev/i2c-1`.
+        path: PathBuf,
+        /// Addresses of the multiplexers on it, 0x70 to 0x77.
+        muxes: Vec<u8>,
+    },
     /// Simulated chips in real time, in the world that the seed stands for.
     Simulated {
         /// Chooses place and weather.
@@ -63,7 +70,8 @@ struct Handle {
 
 enum Command {
     Scan(Box<dyn FnOnce(Result<ScanReport, BusError>) + Send>),
-    Sample(ChipAt, Box<dyn FnOnce(Sample) + Send>),
+    Sample(ChipAt, Surroundings, Box<dyn FnOnce(Sample) + Send>),
+    Restore(ChipAt, Vec<u8>, Option<Duration>),
     /// Wakes the thread; that it shall end is in [`State::closing`], which also works when the queue is full.
     Close,
 }
@@ -87,9 +95,9 @@ impl Bus {
     /// Opens a bus and starts its thread, `bus-<name>`. No chip is touched yet.
     pub fn open(source: BusSource) -> Result<Self, BusError> {
         match source {
-            BusSource::Device(path) => {
+            BusSource::Device { path, muxes } => {
                 let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-                Self::start(name, false, DeviceBus::open(&path)?)
+                Self::start(name, false, DeviceBus::open(&path)?, muxes)
             }
             BusSource::Simulated { seed, models } => Self::over(simulated(seed, &models)?),
         }
@@ -97,16 +105,21 @@ impl Bus {
 
     /// The same over a simulated bus of the caller's, who can set values and faults on it.
     pub fn over(bus: SimBus) -> Result<Self, BusError> {
-        Self::start("sim-1".to_owned(), true, bus)
+        Self::start("sim-1".to_owned(), true, bus, Vec::new())
     }
 
-    fn start<C: Connect + Send + 'static>(name: String, simulated: bool, connect: C) -> Result<Self, BusError> {
+    fn start<C: Connect + Send + 'static>(
+        name: String,
+        simulated: bool,
+        connect: C,
+        muxes: Vec<u8>,
+    ) -> Result<Self, BusError> {
         let (commands, queue) = mpsc::sync_channel(QUEUE);
         let watch = Arc::new(Watch::default());
         let owner = Owner { name: name.clone(), queue, watch: Arc::clone(&watch) };
         let thread = thread::Builder::new()
             .name(format!("bus-{name}"))
-            .spawn(move || owner.run(Chips::new(connect)))
+            .spawn(move || owner.run(Chips::behind(connect, &muxes)))
             .map_err(|source| BusError::Thread { bus: name.clone(), source })?;
         Ok(Self(Arc::new(Handle { name, simulated, commands, watch, thread: Mutex::new(Some(thread)) })))
     }
@@ -128,8 +141,18 @@ impl Bus {
 
     /// Measures. The chip is started before its first sample and after an error. One chip keeps the bus for no longer than
     /// its [`Model::deadline`], whether it works or not.
-    pub fn sample(&self, chip: ChipAt, reply: impl FnOnce(Sample) + Send + 'static) -> Result<(), Busy> {
-        self.command(Command::Sample(chip, Box::new(reply)))
+    pub fn sample(
+        &self,
+        chip: ChipAt,
+        around: Surroundings,
+        reply: impl FnOnce(Sample) + Send + 'static,
+    ) -> Result<(), Busy> {
+        self.command(Command::Sample(chip, around, Box::new(reply)))
+    }
+
+    /// Gives a chip's driver back what [`Sample::memory`] held in an earlier run of the program; before its first sample.
+    pub fn restore(&self, chip: ChipAt, memory: Vec<u8>, age: Option<Duration>) -> Result<(), Busy> {
+        self.command(Command::Restore(chip, memory, age))
     }
 
     fn command(&self, command: Command) -> Result<(), Busy> {
@@ -198,7 +221,7 @@ struct Owner {
 
 impl Owner {
     fn run<C: Connect>(self, mut chips: Chips<C>) {
-        while let Ok(command) = self.queue.recv() {
+        while let Some(command) = self.next(&mut chips) {
             if self.watch.lock().closing {
                 break;
             }
@@ -207,12 +230,30 @@ impl Owner {
                     let report = self.timed(SCAN_DEADLINE, || chips.scan());
                     reply(report.map_err(|failure| BusError::Held { bus: self.name.clone(), detail: failure.detail }));
                 }
-                Command::Sample(chip, reply) => reply(self.timed(chip.model.deadline(), || chips.sample(chip))),
+                Command::Sample(chip, around, reply) => {
+                    reply(self.timed(chip.model.deadline(), || chips.sample(chip, &around)));
+                }
+                Command::Restore(chip, memory, age) => chips.restore(chip, &memory, age),
                 Command::Close => {}
             }
         }
-        let deadline = Model::ALL.iter().map(|model| model.deadline()).sum();
-        self.timed(deadline, || chips.stop());
+        self.timed(longest_deadline(), || chips.stop());
+    }
+
+    /// The next command; the chips are looked after until there is one. `None` when nobody can give one any more.
+    fn next<C: Connect>(&self, chips: &mut Chips<C>) -> Option<Command> {
+        loop {
+            let Some(wait) = chips.tend_in() else { return self.queue.recv().ok() };
+            if wait.is_zero() {
+                self.timed(longest_deadline(), || chips.tend());
+                continue;
+            }
+            match self.queue.recv_timeout(wait) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
     }
 
     fn timed<T>(&self, deadline: Duration, work: impl FnOnce() -> T) -> T {
@@ -230,6 +271,11 @@ impl Drop for Owner {
         state.ended = true;
         self.watch.ended.notify_all();
     }
+}
+
+/// For what concerns every chip of the bus.
+fn longest_deadline() -> Duration {
+    Model::ALL.iter().map(|model| model.deadline()).sum()
 }
 
 /// Simulated chips have been up for as long as a Pi takes to start.

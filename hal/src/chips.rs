@@ -1,14 +1,16 @@
 //! When a chip is started, sampled, and given a rest. What a bus thread runs, without the thread: time comes from the bus.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use reading::Reason;
 
-use crate::driver::{self, Driver, Failure, Measured};
-use crate::model::{ChipAt, Model};
+use crate::driver::{self, Driver, Failure, MAX_MEMORY_BYTES, Measured, Surroundings};
+use crate::model::Model;
+use crate::mux::{self, Muxes, Wire};
+use crate::place::{ChipAt, Port};
 use crate::scan::{Found, ScanReport, Unknown};
 use crate::sim::{SimBus, SimDelay};
 
@@ -51,19 +53,25 @@ pub struct Sample {
     pub readings: Result<Vec<Measured>, Failure>,
     /// The serial number, where the chip has one and it was read since the chip was last started.
     pub serial: Option<String>,
+    /// What the chip's driver wants to be given back after a restart of the program: see [`Chips::restore`].
+    pub memory: Option<Vec<u8>>,
 }
 
 /// The chips of one bus.
-pub struct Chips<C> {
+pub struct Chips<C: Connect> {
     bus: C,
-    /// Every chip that was ever sampled: at most one for each address of each model.
+    muxes: Muxes<C::I2c>,
+    /// Every chip that was ever sampled: at most one for each address of each model on each port.
     driven: BTreeMap<ChipAt, Driven>,
 }
 
 struct Driven {
     driver: Box<dyn Driver>,
     serial: Option<String>,
+    around: Surroundings,
     rest: Option<Rest>,
+    /// When the chip must be looked after next.
+    tend_at: Option<Duration>,
 }
 
 /// A chip that answers but does not work is started again at growing distances, for a start can keep the bus for half a
@@ -93,64 +101,136 @@ impl Rest {
 }
 
 impl<C: Connect> Chips<C> {
-    /// No chip is touched before it is asked for.
+    /// The chips of a bus without multiplexers. No chip is touched before it is asked for.
     pub fn new(bus: C) -> Self {
-        Self { bus, driven: BTreeMap::new() }
+        Self::behind(bus, &[])
+    }
+
+    /// The chips of a bus with multiplexers at these addresses.
+    pub fn behind(bus: C, muxes: &[u8]) -> Self {
+        let muxes = Muxes::new(muxes.iter().map(|address| (*address, bus.i2c())));
+        Self { bus, muxes, driven: BTreeMap::new() }
     }
 
     /// Measures, after starting the chip where it is not running. Takes no longer than [`Model::deadline`] unless the bus
     /// hangs.
-    pub fn sample(&mut self, chip: ChipAt) -> Sample {
-        if !chip.model.addresses().contains(&chip.address) {
-            let addresses = chip.model.addresses().iter().map(|address| format!("0x{address:02x}")).collect::<Vec<_>>();
-            let detail = format!("a {} can only be at {}", chip.model, addresses.join(" or "));
-            return Sample { readings: Err(Failure::new(Reason::NO_ANSWER, detail)), serial: None };
+    pub fn sample(&mut self, chip: ChipAt, around: &Surroundings) -> Sample {
+        if let Err(failure) = self.can_be(chip) {
+            return Sample { readings: Err(failure), serial: None, memory: None };
         }
-        let bus = &self.bus;
-        let driven = self.driven.entry(chip).or_insert_with(|| Driven {
-            driver: driver::driver(chip, bus.i2c(), bus.delay()),
-            serial: None,
-            rest: None,
-        });
-        let readings = driven.sample(bus);
+        let now = self.bus.now();
+        let driven = self.driven(chip);
+        driven.around = *around;
+        let readings = driven.sample(chip.model, now);
         if let Err(failure) = &readings {
             tracing::debug!(%chip, reason = %failure.reason, detail = failure.detail, "no value");
         }
-        Sample { readings, serial: driven.serial.clone() }
+        let memory = driven.driver.memory(now).filter(|memory| memory.len() <= MAX_MEMORY_BYTES);
+        Sample { readings, serial: driven.serial.clone(), memory }
     }
 
-    /// Asks every known address who is there. A chip that is running is not asked: it is known. Fails where every address
-    /// gives a bus error.
-    pub fn scan(&self) -> Result<ScanReport, Failure> {
-        let mut report = ScanReport::default();
-        let mut held = None;
-        let mut all_held = true;
-        for chip in all_places() {
-            match self.identify(chip) {
-                Ok(serial) => report.found.push(Found { chip, serial }),
-                Err(failure) if failure.reason == Reason::NO_ANSWER => {}
-                Err(failure) => {
-                    report.unknown.push(Unknown { address: chip.address, detail: failure.detail.clone() });
-                    if failure.reason == Reason::BUS_ERROR {
-                        held = Some(failure);
-                        continue;
-                    }
-                }
-            }
-            all_held = false;
+    /// Gives the chip's driver back what [`Sample::memory`] held in an earlier run of the program, `age` ago where that is known.
+    pub fn restore(&mut self, chip: ChipAt, memory: &[u8], age: Option<Duration>) {
+        if self.can_be(chip).is_ok() {
+            self.driven(chip).driver.restore(memory, age);
         }
-        report.found.sort_by_key(|found| found.chip.address);
-        report.unknown.sort_by_key(|unknown| unknown.address);
-        match held {
-            Some(failure) if all_held => Err(failure),
-            _ => Ok(report),
+    }
+
+    /// Looks after the chips that need it between their samples, as far as that is due.
+    pub fn tend(&mut self) {
+        for (chip, driven) in &mut self.driven {
+            driven.tend(*chip, self.bus.now());
+        }
+    }
+
+    /// How long until [`Chips::tend`] has something to do; `None` while no running chip needs it.
+    pub fn tend_in(&self) -> Option<Duration> {
+        let next = self.driven.values().filter_map(|driven| driven.tend_at).min()?;
+        Some(next.saturating_sub(self.bus.now()))
+    }
+
+    fn can_be(&self, chip: ChipAt) -> Result<(), Failure> {
+        if !chip.model.addresses().contains(&chip.address) {
+            let addresses = chip.model.addresses().iter().map(|address| format!("0x{address:02x}")).collect::<Vec<_>>();
+            let detail = format!("a {} can only be at {}", chip.model, addresses.join(" or "));
+            return Err(Failure::new(Reason::NO_ANSWER, detail));
+        }
+        match chip.port {
+            Some(port) if !self.muxes.addresses().contains(&port.mux) || port.channel >= mux::CHANNELS => {
+                let detail = format!("there is no multiplexer port {port} on this bus; name it under [[sensors.mux]]");
+                Err(Failure::new(Reason::NO_ANSWER, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn driven(&mut self, chip: ChipAt) -> &mut Driven {
+        let Self { bus, muxes, driven } = self;
+        driven.entry(chip).or_insert_with(|| Driven {
+            driver: driver_of(bus, muxes, chip),
+            serial: None,
+            around: Surroundings::default(),
+            rest: None,
+            tend_at: None,
+        })
+    }
+
+    /// Asks every known address who is there, on the bus and then behind each port. A chip that is running is not asked: it is
+    /// known. Fails where every address gives a bus error.
+    pub fn scan(&mut self) -> Result<ScanReport, Failure> {
+        let muxes = self.muxes.addresses();
+        let mut survey = Survey::default();
+        for address in addresses().filter(|address| !muxes.contains(address)) {
+            self.look(address, None, &mut survey);
+        }
+        for address in mux::ADDRESSES {
+            if !muxes.contains(&address) && !survey.is_taken(address) {
+                self.look_for_mux(address, &mut survey);
+            }
+        }
+        // What answers on the bus itself answers behind every port too.
+        let free: Vec<u8> = addresses().filter(|address| !survey.is_taken(*address)).collect();
+        for port in muxes.iter().flat_map(|mux| (0..mux::CHANNELS).map(|channel| Port { mux: *mux, channel })) {
+            for address in free.iter().filter(|address| !muxes.contains(address)) {
+                self.look(*address, Some(port), &mut survey);
+            }
+        }
+        survey.report()
+    }
+
+    /// Who is at an address, by asking for each chip that can be there.
+    fn look(&self, address: u8, port: Option<Port>, survey: &mut Survey) {
+        let mut worst: Option<Failure> = None;
+        for &model in Model::ALL.iter().filter(|model| model.addresses().contains(&address)) {
+            let chip = ChipAt { model, address, port };
+            match self.identify(chip) {
+                Ok(serial) => return survey.report.found.push(Found { chip, serial }),
+                Err(failure) if worst.as_ref().is_none_or(|worst| says_less(worst.reason, failure.reason)) => {
+                    worst = Some(failure);
+                }
+                Err(_) => {}
+            }
+        }
+        match worst {
+            Some(failure) => survey.note(address, port, failure),
+            None => survey.all_held = false,
+        }
+    }
+
+    /// Every multiplexer says something when it is read; so do other chips, which is why it is only mentioned.
+    fn look_for_mux(&self, address: u8, survey: &mut Survey) {
+        let mut wire = Wire { i2c: self.bus.i2c(), port: None, muxes: self.muxes.clone() };
+        match wire.read(address, &mut [0]) {
+            Ok(()) => survey.note(address, None, Failure::new(Reason::WRONG_CHIP, MAYBE_A_MUX)),
+            Err(error) => survey.note(address, None, Failure::of_bus(&error)),
         }
     }
 
     fn identify(&self, chip: ChipAt) -> Result<String, Failure> {
         match self.driven.get(&chip) {
             Some(driven) if driven.driver.is_running() => Ok(driven.serial.clone().unwrap_or_default()),
-            _ => driver::identify(chip, &mut self.bus.i2c(), &mut self.bus.delay()),
+            // One that rests or never ran has a driver with a past; the question needs one without.
+            _ => driver_of(&self.bus, &self.muxes, chip).identify(),
         }
     }
 
@@ -162,19 +242,78 @@ impl<C: Connect> Chips<C> {
     }
 }
 
-/// Every known chip at every address that it can have.
-fn all_places() -> impl Iterator<Item = ChipAt> {
-    Model::ALL.iter().flat_map(|&model| model.addresses().iter().map(move |&address| ChipAt { model, address }))
+const MAYBE_A_MUX: &str = "something answers that may be a multiplexer (TCA9548A, PCA9548A); if it is one, name it under \
+                           [[sensors.mux]] and what is behind it is found";
+
+fn driver_of<C: Connect>(bus: &C, muxes: &Muxes<C::I2c>, chip: ChipAt) -> Box<dyn Driver> {
+    let wire = Wire { i2c: bus.i2c(), port: chip.port, muxes: muxes.clone() };
+    driver::driver(chip, wire, bus.delay())
+}
+
+/// Every address that a known chip can have, in order.
+fn addresses() -> impl Iterator<Item = u8> {
+    Model::ALL.iter().flat_map(|model| model.addresses()).copied().collect::<BTreeSet<u8>>().into_iter()
+}
+
+/// Of two chips that were looked for in vain at one address, the reason that tells more is the one to report.
+fn says_less(reason: Reason, other: Reason) -> bool {
+    let tells = |reason| match reason {
+        Reason::NO_ANSWER => 0,
+        Reason::BUS_ERROR => 1,
+        Reason::WRONG_CHIP => 2,
+        _ => 3,
+    };
+    tells(reason) < tells(other)
+}
+
+/// A scan under way.
+struct Survey {
+    report: ScanReport,
+    held: Option<Failure>,
+    all_held: bool,
+}
+
+impl Default for Survey {
+    fn default() -> Self {
+        Self { report: ScanReport::default(), held: None, all_held: true }
+    }
+}
+
+impl Survey {
+    fn note(&mut self, address: u8, port: Option<Port>, failure: Failure) {
+        self.all_held &= failure.reason == Reason::BUS_ERROR;
+        if failure.reason == Reason::NO_ANSWER {
+            return;
+        }
+        self.report.unknown.push(Unknown { address, port, detail: failure.detail.clone() });
+        if failure.reason == Reason::BUS_ERROR {
+            self.held = Some(failure);
+        }
+    }
+
+    fn is_taken(&self, address: u8) -> bool {
+        self.report.found.iter().any(|found| found.chip.address == address)
+            || self.report.unknown.iter().any(|unknown| unknown.address == address)
+    }
+
+    fn report(mut self) -> Result<ScanReport, Failure> {
+        self.report.found.sort_by_key(|found| (found.chip.port, found.chip.address));
+        self.report.unknown.sort_by_key(|unknown| (unknown.port, unknown.address));
+        match self.held {
+            Some(failure) if self.all_held && self.report.found.is_empty() => Err(failure),
+            _ => Ok(self.report),
+        }
+    }
 }
 
 impl Driven {
-    fn sample(&mut self, bus: &impl Connect) -> Result<Vec<Measured>, Failure> {
-        if let Some(failure) = self.rest.as_ref().and_then(|rest| rest.holds(bus.now())) {
+    fn sample(&mut self, model: Model, now: Duration) -> Result<Vec<Measured>, Failure> {
+        if let Some(failure) = self.rest.as_ref().and_then(|rest| rest.holds(now)) {
             return Err(failure);
         }
-        let started = if self.driver.is_running() { Ok(()) } else { self.start(bus) };
+        let started = if self.driver.is_running() { Ok(()) } else { self.start(model, now) };
         let was_started = started.is_ok();
-        let outcome = started.and_then(|()| self.driver.sample(bus.now())).and_then(only_numbers);
+        let outcome = started.and_then(|()| self.driver.sample(now, &self.around)).and_then(only_numbers);
         match &outcome {
             Ok(_) => self.rest = None,
             // It only wants time.
@@ -182,20 +321,36 @@ impl Driven {
             Err(failure) if failure.reason == Reason::NO_ANSWER => self.rest = None,
             Err(failure) => {
                 let is_first = self.rest.is_none();
-                self.rest = Some(Rest::after(self.rest.take(), bus.now(), failure.clone()));
+                self.rest = Some(Rest::after(self.rest.take(), now, failure.clone()));
                 // Once, at once: a SCD4x measures again by the next sample then. If it fails, the next sample says so.
                 if is_first && was_started {
-                    let _ = self.start(bus);
+                    let _ = self.start(model, now);
                 }
             }
+        }
+        if !self.driver.is_running() {
+            self.tend_at = None;
         }
         outcome
     }
 
-    fn start(&mut self, bus: &impl Connect) -> Result<(), Failure> {
+    fn start(&mut self, model: Model, now: Duration) -> Result<(), Failure> {
         self.serial = None;
-        self.serial = self.driver.start(bus.now())?;
+        self.tend_at = None;
+        self.serial = self.driver.start(now)?;
+        self.tend_at = model.tend_every().map(|every| now + every);
         Ok(())
+    }
+
+    /// One that comes late is not made up for: the chip's own time has passed too.
+    fn tend(&mut self, chip: ChipAt, now: Duration) {
+        if self.tend_at.is_none_or(|at| now < at) {
+            return;
+        }
+        if let Err(failure) = self.driver.tend(now, &self.around) {
+            tracing::debug!(%chip, reason = %failure.reason, detail = failure.detail, "not looked after");
+        }
+        self.tend_at = chip.model.tend_every().filter(|_| self.driver.is_running()).map(|every| now + every);
     }
 }
 
@@ -259,8 +414,9 @@ mod tests {
 
     #[test]
     fn every_driver_tells_a_bus_error_from_no_answer() {
-        for chip in all_places() {
-            let failure = Chips::new(Broken(ErrorKind::ArbitrationLoss)).sample(chip).readings.unwrap_err();
+        for chip in Model::ALL.iter().map(|model| ChipAt::new(*model, model.addresses()[0])) {
+            let mut chips = Chips::new(Broken(ErrorKind::ArbitrationLoss));
+            let failure = chips.sample(chip, &Surroundings::default()).readings.unwrap_err();
             assert_eq!(failure.reason, Reason::BUS_ERROR, "{chip}");
         }
     }

@@ -14,10 +14,17 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{Error, ErrorKind, I2c};
 use reading::{Flag, Quantity, Reason};
 
-use crate::model::{ChipAt, Model};
+use crate::model::Model;
+use crate::place::ChipAt;
 
 /// A chip that is driven. `now` is a monotonic time with any zero.
+///
+/// No call may take longer than the datasheet's `own_waits` besides its transfers, whatever the chip does.
 pub trait Driver {
+    /// Whether the chip is where it should be, without disturbing it or whoever is there instead: its serial number, which is
+    /// empty where it has none or does not tell it now, or what is there instead.
+    fn identify(&mut self) -> Result<String, Failure>;
+
     /// Brings the chip from whatever state it is in to the one that `sample` needs, and gives its serial number where it has
     /// one. The first transfer fails at once where no chip answers.
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure>;
@@ -27,10 +34,41 @@ pub trait Driver {
     fn is_running(&self) -> bool;
 
     /// A fresh measurement, or why there is none.
-    fn sample(&mut self, now: Duration) -> Result<Vec<Measured>, Failure>;
+    fn sample(&mut self, now: Duration, around: &Surroundings) -> Result<Vec<Measured>, Failure>;
+
+    /// What a running chip needs between samples: called every `tend_every` of its datasheet, and not while it rests. An
+    /// algorithm that wants a value each second gets it here.
+    fn tend(&mut self, _now: Duration, _around: &Surroundings) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    /// What should survive a restart of the program: a learned baseline, hours of use. At most [`MAX_MEMORY_BYTES`].
+    fn memory(&self, _now: Duration) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// What `memory` gave in an earlier run, before the first start; `age` is how long ago that was, `None` where nobody knows.
+    /// Bytes that make no sense, of another version say, change nothing.
+    fn restore(&mut self, _memory: &[u8], _age: Option<Duration>) {}
 
     /// Leaves the chip idle; errors do not matter any more.
     fn stop(&mut self);
+}
+
+/// The most that a driver may ask to be remembered.
+pub const MAX_MEMORY_BYTES: usize = 64;
+
+/// What the node knows that a chip's driver may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Surroundings {
+    /// Time between two samples of this chip; zero where nobody knows yet.
+    pub interval: Duration,
+    /// Air temperature, Cel, measured well elsewhere on the node not long ago.
+    pub temperature: Option<f32>,
+    /// Relative humidity, %RH, likewise.
+    pub humidity: Option<f32>,
+    /// Air pressure, Pa, likewise.
+    pub pressure: Option<f32>,
 }
 
 /// One value, as the chip and its datasheet see it.
@@ -67,17 +105,6 @@ where
         Model::Sht4x => Box::new(sht4x::Sht4x::new(i2c, delay, chip.address)),
         Model::Pmsa003i => Box::new(pmsa003i::Pmsa003i::new(i2c, chip.address)),
         Model::Scd4x => Box::new(scd4x::Scd4x::new(i2c, delay)),
-    }
-}
-
-/// Whether `chip` is where it should be, without disturbing it or whoever is there instead: its serial number, which is empty
-/// where it has none or does not tell it now, or what is there instead.
-pub(crate) fn identify(chip: ChipAt, i2c: &mut impl I2c, delay: &mut impl DelayNs) -> Result<String, Failure> {
-    match chip.model {
-        Model::Bme280 => bme280::identify(i2c, chip.address),
-        Model::Sht4x => sht4x::identify(i2c, delay, chip.address),
-        Model::Pmsa003i => pmsa003i::identify(i2c, chip.address),
-        Model::Scd4x => scd4x::identify(i2c, delay),
     }
 }
 

@@ -1,10 +1,12 @@
-//! The chips that Magpie knows, and what their datasheets say of them.
+//! The chips that Magpie knows.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use reading::Quantity;
+
+use crate::driver;
 
 /// How long one transfer may take before the kernel gives it up. The Pi's i2c-bcm2835 waits this long for a held bus.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,85 +24,75 @@ pub enum Model {
     Scd4x,
 }
 
-/// A chip's place on its bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChipAt {
-    /// What it is.
-    pub model: Model,
-    /// Its 7-bit address.
-    pub address: u8,
+/// What the rest of the program needs to know of a chip; it stands beside the chip's driver.
+pub(crate) struct Datasheet {
+    /// The name that people know it by.
+    pub(crate) name: &'static str,
+    /// Other names that mean the same interface.
+    pub(crate) members: &'static [&'static str],
+    /// The addresses it can have, the usual one first.
+    pub(crate) addresses: &'static [u8],
+    /// What it measures, in the order in which a sample lists it.
+    pub(crate) quantities: &'static [Quantity],
+    /// How long after its start a sample is missing or suspect, because the chip is not up to its datasheet yet.
+    pub(crate) warm_up: Duration,
+    /// The shortest time between two samples that are two measurements.
+    pub(crate) min_interval: Duration,
+    /// How often [`Driver::tend`](crate::Driver::tend) must be called between samples; `None` where the chip needs nothing.
+    pub(crate) tend_every: Option<Duration>,
+    /// The longest that the driver waits by itself in one sample with a start before it.
+    pub(crate) own_waits: Duration,
 }
 
 impl Model {
-    /// Every chip that this build can drive.
+    /// Every chip that this build can drive. Where chips share an address, a scan tries them in this order.
     pub const ALL: &'static [Self] = &[Self::Bme280, Self::Sht4x, Self::Pmsa003i, Self::Scd4x];
+
+    const fn datasheet(self) -> &'static Datasheet {
+        match self {
+            Self::Bme280 => &driver::bme280::DATASHEET,
+            Self::Sht4x => &driver::sht4x::DATASHEET,
+            Self::Pmsa003i => &driver::pmsa003i::DATASHEET,
+            Self::Scd4x => &driver::scd4x::DATASHEET,
+        }
+    }
 
     /// The name that people know it by.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Bme280 => "BME280",
-            Self::Sht4x => "SHT4x",
-            Self::Pmsa003i => "PMSA003I",
-            Self::Scd4x => "SCD4x",
-        }
+        self.datasheet().name
     }
 
     /// The addresses it can have, the usual one first.
     pub const fn addresses(self) -> &'static [u8] {
-        match self {
-            Self::Bme280 => &[0x76, 0x77],
-            Self::Sht4x => &[0x44, 0x45],
-            Self::Pmsa003i => &[0x12],
-            Self::Scd4x => &[0x62],
-        }
+        self.datasheet().addresses
     }
 
     /// What it measures, in the order in which a sample lists it.
     pub const fn quantities(self) -> &'static [Quantity] {
-        match self {
-            Self::Bme280 => &[Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE],
-            Self::Sht4x => &[Quantity::TEMPERATURE, Quantity::HUMIDITY],
-            Self::Pmsa003i => &[Quantity::PM1, Quantity::PM2_5, Quantity::PM10],
-            Self::Scd4x => &[Quantity::CO2, Quantity::TEMPERATURE, Quantity::HUMIDITY],
-        }
+        self.datasheet().quantities
     }
 
     /// How long after its start a sample is missing or suspect, because the chip is not up to its datasheet yet.
     pub const fn warm_up(self) -> Duration {
-        match self {
-            Self::Bme280 | Self::Sht4x => Duration::ZERO,
-            // The fan needs 30 s to bring a steady flow of air (PMSA003I data manual, "Circuit attentions").
-            Self::Pmsa003i => Duration::from_secs(30),
-            // The first measurement is ready one signal update interval after the start (SCD4x datasheet 3.5.1).
-            Self::Scd4x => Duration::from_secs(5),
-        }
+        self.datasheet().warm_up
     }
 
-    /// The shortest time between two samples that are two measurements. A BME280 asked sooner makes the caller wait; a SCD4x
-    /// asked sooner says not ready; the others measure at once.
+    /// The shortest time between two samples that are two measurements. A chip asked sooner makes the caller wait or says not
+    /// ready.
     pub const fn min_interval(self) -> Duration {
-        match self {
-            Self::Bme280 => Duration::from_millis(50),
-            // A measurement takes 8.3 ms at high repeatability (SHT4x datasheet, table 5).
-            Self::Sht4x => Duration::from_millis(10),
-            // A steady air gives a new frame every 2.3 s (PMSA003I data manual, "Transport protocol").
-            Self::Pmsa003i => Duration::from_millis(2300),
-            Self::Scd4x => Duration::from_secs(5),
-        }
+        self.datasheet().min_interval
+    }
+
+    /// How often the chip must be looked after between samples, for its own sake.
+    pub(crate) const fn tend_every(self) -> Option<Duration> {
+        self.datasheet().tend_every
     }
 
     /// The longest that one sample, with a start before it, occupies the bus when the kernel keeps its own time limits:
     /// what the driver waits by itself, a transfer that runs into the kernel's limit, and as much again for a busy machine.
     /// A bus that is later than this is stuck.
     pub const fn deadline(self) -> Duration {
-        let own_waits_ms = match self {
-            Self::Bme280 => 200,
-            Self::Sht4x => 50,
-            Self::Pmsa003i => 50,
-            // Stopping alone takes 500 ms (SCD4x datasheet 3.5.3).
-            Self::Scd4x => 700,
-        };
-        Duration::from_millis(own_waits_ms).saturating_add(KERNEL_TIMEOUT).saturating_add(KERNEL_TIMEOUT)
+        self.datasheet().own_waits.saturating_add(KERNEL_TIMEOUT).saturating_add(KERNEL_TIMEOUT)
     }
 }
 
@@ -110,15 +102,9 @@ impl fmt::Display for Model {
     }
 }
 
-impl fmt::Display for ChipAt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at 0x{:02x}", self.model, self.address)
-    }
-}
-
 /// A name that is no known chip's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("chip \"{0}\" is not known; use one of BME280, SHT4x, PMSA003I, SCD4x")]
+#[error("chip \"{}\" is not known; use one of {}", .0, Model::ALL.iter().map(|model| model.name()).collect::<Vec<_>>().join(", "))]
 pub struct UnknownModel(pub String);
 
 impl FromStr for Model {
@@ -126,13 +112,11 @@ impl FromStr for Model {
 
     /// Accepts a family's name or a member's, in either case.
     fn from_str(text: &str) -> Result<Self, UnknownModel> {
-        match text.to_ascii_uppercase().as_str() {
-            "BME280" => Ok(Self::Bme280),
-            "SHT4X" | "SHT40" | "SHT41" | "SHT45" => Ok(Self::Sht4x),
-            "PMSA003I" => Ok(Self::Pmsa003i),
-            "SCD4X" | "SCD40" | "SCD41" => Ok(Self::Scd4x),
-            _ => Err(UnknownModel(text.to_owned())),
-        }
+        let is_meant = |model: &&Model| {
+            let Datasheet { name, members, .. } = model.datasheet();
+            name.eq_ignore_ascii_case(text) || members.iter().any(|member| member.eq_ignore_ascii_case(text))
+        };
+        Self::ALL.iter().find(is_meant).copied().ok_or_else(|| UnknownModel(text.to_owned()))
     }
 }
 
@@ -152,11 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn no_address_is_shared() {
-        let mut addresses: Vec<u8> = Model::ALL.iter().flat_map(|model| model.addresses()).copied().collect();
-        addresses.sort_unstable();
-        let before = addresses.len();
-        addresses.dedup();
-        assert_eq!(addresses.len(), before);
+    fn no_name_is_shared() {
+        let names = |model: &Model| [&[model.name()], model.datasheet().members].concat();
+        let mut names: Vec<String> = Model::ALL.iter().flat_map(names).map(str::to_ascii_lowercase).collect();
+        names.sort_unstable();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
     }
 }

@@ -1,6 +1,6 @@
 //! Who answers on a bus. Only the known addresses are asked, and only in ways that change nothing.
 
-use crate::model::ChipAt;
+use crate::place::{ChipAt, Port};
 
 /// What a scan found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Found {
 pub struct Unknown {
     /// Where.
     pub address: u8,
+    /// Behind which port of a multiplexer; `None` on the bus itself.
+    pub port: Option<Port>,
     /// What it looks like, for people.
     pub detail: String,
 }

@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use hal::sim::{self, Clock, SimBus};
-use hal::{Bus, BusError, BusSource, Busy, ChipAt, Model, Sample};
+use hal::{Bus, BusError, BusSource, Busy, ChipAt, Model, Sample, Surroundings};
 use reading::Reason;
 
-const SHT4X: ChipAt = ChipAt { model: Model::Sht4x, address: 0x44 };
+const SHT4X: ChipAt = ChipAt::new(Model::Sht4x, 0x44);
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn names(models: &[&str]) -> Vec<String> {
@@ -18,7 +18,7 @@ fn names(models: &[&str]) -> Vec<String> {
 
 fn sample(bus: &Bus, chip: ChipAt) -> Sample {
     let (sender, receiver) = mpsc::channel();
-    bus.sample(chip, move |sample| sender.send(sample).unwrap()).unwrap();
+    bus.sample(chip, Surroundings::default(), move |sample| sender.send(sample).unwrap()).unwrap();
     receiver.recv_timeout(PATIENCE).unwrap()
 }
 
@@ -47,7 +47,7 @@ fn simulated_chips_are_found_and_measured() {
 
 #[test]
 fn what_cannot_be_opened_says_why() {
-    let error = Bus::open(BusSource::Device("/dev/i2c-4711".into())).unwrap_err();
+    let error = Bus::open(BusSource::Device { path: "/dev/i2c-4711".into(), muxes: Vec::new() }).unwrap_err();
     assert!(matches!(error, BusError::NotFound { .. }));
     assert!(error.to_string().contains("/dev/i2c-4711 does not exist"), "{error}");
     let error = Bus::open(BusSource::Simulated { seed: 1, models: names(&["BME820"]) }).unwrap_err();
@@ -67,7 +67,7 @@ fn a_bus_that_hangs_is_noticed_and_goes_on_when_it_is_let_go() {
     let (sender, receiver) = mpsc::channel();
     let ask = || {
         let sender = sender.clone();
-        bus.sample(SHT4X, move |sample| sender.send(sample).unwrap())
+        bus.sample(SHT4X, Surroundings::default(), move |sample| sender.send(sample).unwrap())
     };
     let mut accepted = 0;
     while ask().is_ok() {
@@ -101,7 +101,7 @@ fn what_waited_is_answered_when_the_bus_is_let_go() {
     let (sender, receiver) = mpsc::channel();
     for _ in 0..5 {
         let sender = sender.clone();
-        bus.sample(SHT4X, move |sample| sender.send(sample).unwrap()).unwrap();
+        bus.sample(SHT4X, Surroundings::default(), move |sample| sender.send(sample).unwrap()).unwrap();
     }
     wires.hold(false);
     for _ in 0..5 {
@@ -113,7 +113,7 @@ fn what_waited_is_answered_when_the_bus_is_let_go() {
 fn the_last_handle_takes_the_thread_with_it() {
     let bus = Bus::open(BusSource::Simulated { seed: 1, models: names(&["SHT4x"]) }).unwrap();
     let (sender, receiver) = mpsc::channel::<()>();
-    bus.sample(SHT4X, move |_| drop(sender)).unwrap();
+    bus.sample(SHT4X, Surroundings::default(), move |_| drop(sender)).unwrap();
     drop(bus.clone());
     drop(bus);
     // Answered or dropped, the reply is gone, and with it its sender.

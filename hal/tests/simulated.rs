@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use embedded_hal::i2c::I2c;
 use hal::sim::{self, Clock, Fault, SimBus};
-use hal::{ChipAt, Chips, Failure, Measured, Model};
+use hal::{ChipAt, Chips, Failure, Measured, Model, Surroundings};
 use reading::{Flag, Quantity, Reason};
 
-const BME280: ChipAt = ChipAt { model: Model::Bme280, address: 0x76 };
-const SHT4X: ChipAt = ChipAt { model: Model::Sht4x, address: 0x44 };
-const PMSA003I: ChipAt = ChipAt { model: Model::Pmsa003i, address: 0x12 };
-const SCD4X: ChipAt = ChipAt { model: Model::Scd4x, address: 0x62 };
+const BME280: ChipAt = ChipAt::new(Model::Bme280, 0x76);
+const SHT4X: ChipAt = ChipAt::new(Model::Sht4x, 0x44);
+const PMSA003I: ChipAt = ChipAt::new(Model::Pmsa003i, 0x12);
+const SCD4X: ChipAt = ChipAt::new(Model::Scd4x, 0x62);
 const ALL: [ChipAt; 4] = [BME280, SHT4X, PMSA003I, SCD4X];
+
+const AROUND: Surroundings =
+    Surroundings { interval: Duration::from_secs(10), temperature: None, humidity: None, pressure: None };
 
 /// What is in the air, and how far off a good value may be: the chips' resolution and their filters.
 const AIR: &[(Quantity, f64, f32)] = &[
@@ -54,12 +57,12 @@ fn pass(bus: &SimBus, seconds: u64) {
 fn settle(bus: &SimBus, chips: &mut Chips<SimBus>, chip: ChipAt) -> Duration {
     let start = bus.clock().now();
     for _ in 0..12 {
-        if is_good(&chips.sample(chip).readings) {
+        if is_good(&chips.sample(chip, &AROUND).readings) {
             return bus.clock().now() - start;
         }
         pass(bus, 10);
     }
-    panic!("{chip} does not recover: {:?}", chips.sample(chip).readings);
+    panic!("{chip} does not recover: {:?}", chips.sample(chip, &AROUND).readings);
 }
 
 fn is_good(readings: &Result<Vec<Measured>, Failure>) -> bool {
@@ -82,7 +85,7 @@ fn what_is_measured_is_what_is_there() {
     for chip in ALL {
         settle(&bus, &mut chips, chip);
         pass(&bus, 10);
-        let sample = chips.sample(chip);
+        let sample = chips.sample(chip, &AROUND);
         let readings = sample.readings.as_ref().unwrap();
         let quantities: Vec<_> = readings.iter().map(|measured| measured.quantity).collect();
         assert_eq!(quantities, chip.model.quantities());
@@ -101,10 +104,10 @@ fn a_change_shows_in_the_next_measurement() {
         // A SCD4x has one measurement waiting that is older than the change.
         for _ in 0..2 {
             pass(&bus, 10);
-            let _ = chips.sample(chip);
+            let _ = chips.sample(chip, &AROUND);
         }
         pass(&bus, 10);
-        let readings = chips.sample(chip).readings.unwrap();
+        let readings = chips.sample(chip, &AROUND).readings.unwrap();
         let temperature = readings.iter().find(|measured| measured.quantity == Quantity::TEMPERATURE).unwrap();
         assert!((temperature.value + 3.25).abs() < 0.05, "{chip}: {temperature:?}");
     }
@@ -122,7 +125,7 @@ fn a_fault_gives_a_reason_and_passes_with_its_cause() {
             let mut outcomes = Vec::new();
             for _ in 0..8 {
                 let before = bus.clock().now();
-                let readings = chips.sample(chip).readings;
+                let readings = chips.sample(chip, &AROUND).readings;
                 let took = bus.clock().now() - before;
                 assert!(took < chip.model.deadline(), "{chip}, {fault}: took {took:?}");
                 assert_honest(chip, &readings, fault.name());
@@ -139,7 +142,7 @@ fn a_fault_gives_a_reason_and_passes_with_its_cause() {
             // The longest rest, the warm-up, and a tick of this test.
             let limit = Duration::from_secs(32 + 10) + chip.model.warm_up();
             assert!(recovery <= limit, "{chip}, {fault}: back after {recovery:?}");
-            assert_honest(chip, &chips.sample(chip).readings, "healed");
+            assert_honest(chip, &chips.sample(chip, &AROUND).readings, "healed");
         }
     }
 }
@@ -186,7 +189,7 @@ fn a_loss_of_power_between_two_samples_is_noticed() {
             let _ = bus.clone().read(chip.address, &mut [0]);
             pass(&bus, away_s);
             for _ in 0..3 {
-                assert_honest(chip, &chips.sample(chip).readings, "after a loss of power");
+                assert_honest(chip, &chips.sample(chip, &AROUND).readings, "after a loss of power");
                 pass(&bus, 10);
             }
             settle(&bus, &mut chips, chip);
@@ -202,9 +205,9 @@ fn a_loss_of_power_costs_a_slow_sampler_one_sample() {
     assert!(bus.fault(SCD4X.address, Some(Fault::PowerLoss)));
     let _ = bus.clone().read(SCD4X.address, &mut [0]);
     pass(&bus, 60);
-    assert_eq!(chips.sample(SCD4X).readings.unwrap_err().reason, Reason::NOT_READY);
+    assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::NOT_READY);
     pass(&bus, 60);
-    let sample = chips.sample(SCD4X);
+    let sample = chips.sample(SCD4X, &AROUND);
     assert!(is_good(&sample.readings) && sample.serial.is_some(), "{sample:?}");
 }
 
@@ -216,7 +219,7 @@ fn a_dead_chip_costs_next_to_nothing() {
         assert!(bus.fault(chip.address, Some(Fault::Unplugged)));
         for _ in 0..100 {
             let before = bus.clock().now();
-            assert_eq!(chips.sample(chip).readings.unwrap_err().reason, Reason::NO_ANSWER);
+            assert_eq!(chips.sample(chip, &AROUND).readings.unwrap_err().reason, Reason::NO_ANSWER);
             assert!(bus.clock().now() - before < Duration::from_millis(1));
         }
     }
@@ -230,7 +233,7 @@ fn a_broken_chip_is_started_less_and_less_often() {
     let mut occupied = Duration::ZERO;
     for _ in 0..600 {
         let before = bus.clock().now();
-        assert_eq!(chips.sample(SCD4X).readings.unwrap_err().reason, Reason::CHECKSUM);
+        assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::CHECKSUM);
         occupied += bus.clock().now() - before;
         pass(&bus, 1);
     }
@@ -246,14 +249,14 @@ fn an_unplugged_chip_is_back_at_the_first_sample() {
         assert!(bus.fault(chip.address, Some(Fault::Unplugged)));
         for _ in 0..50 {
             pass(&bus, 1);
-            assert!(chips.sample(chip).readings.is_err());
+            assert!(chips.sample(chip, &AROUND).readings.is_err());
         }
         assert!(bus.fault(chip.address, None));
         pass(&bus, 1);
         // It may have got its power only with the first transfer that reached it.
-        let _ = chips.sample(chip);
+        let _ = chips.sample(chip, &AROUND);
         pass(&bus, 1);
-        assert!(is_good(&chips.sample(chip).readings));
+        assert!(is_good(&chips.sample(chip, &AROUND).readings));
     }
 }
 
@@ -267,7 +270,7 @@ fn a_scd4x_that_measures_across_our_restart_is_taken_over() {
     assert!(after.scan().unwrap().found.iter().any(|found| found.chip == SCD4X && found.serial.is_empty()));
     let recovery = settle(&bus, &mut after, SCD4X);
     assert!(recovery <= Duration::from_secs(12), "{recovery:?}");
-    assert!(after.sample(SCD4X).serial.is_some());
+    assert!(after.sample(SCD4X, &AROUND).serial.is_some());
     after.stop();
     assert!(Chips::new(bus).scan().unwrap().found.iter().any(|found| found.chip == SCD4X && !found.serial.is_empty()));
 }
@@ -277,13 +280,13 @@ fn a_sample_too_soon_is_no_old_value() {
     let bus = bus();
     let mut chips = Chips::new(bus.clone());
     settle(&bus, &mut chips, SCD4X);
-    assert_eq!(chips.sample(SCD4X).readings.unwrap_err().reason, Reason::NOT_READY);
+    assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::NOT_READY);
     pass(&bus, 6);
-    assert!(is_good(&chips.sample(SCD4X).readings));
+    assert!(is_good(&chips.sample(SCD4X, &AROUND).readings));
     // A BME280 is waited for.
     settle(&bus, &mut chips, BME280);
     let before = bus.clock().now();
-    assert!(is_good(&chips.sample(BME280).readings));
+    assert!(is_good(&chips.sample(BME280, &AROUND).readings));
     assert!(bus.clock().now() - before >= Duration::from_millis(40));
 }
 
@@ -291,15 +294,16 @@ fn a_sample_too_soon_is_no_old_value() {
 fn a_scan_finds_every_chip_and_disturbs_none() {
     let bus = bus();
     let mut chips = Chips::new(bus.clone());
-    let found = |chips: &Chips<SimBus>| chips.scan().unwrap().found.iter().map(|found| found.chip).collect::<Vec<_>>();
-    assert_eq!(found(&chips), [PMSA003I, SHT4X, SCD4X, BME280]);
+    let found =
+        |chips: &mut Chips<SimBus>| chips.scan().unwrap().found.iter().map(|found| found.chip).collect::<Vec<_>>();
+    assert_eq!(found(&mut chips), [PMSA003I, SHT4X, SCD4X, BME280]);
     for chip in ALL {
         settle(&bus, &mut chips, chip);
     }
     pass(&bus, 10);
-    assert_eq!(found(&chips), [PMSA003I, SHT4X, SCD4X, BME280]);
+    assert_eq!(found(&mut chips), [PMSA003I, SHT4X, SCD4X, BME280]);
     for chip in ALL {
-        assert!(is_good(&chips.sample(chip).readings), "{chip}");
+        assert!(is_good(&chips.sample(chip, &AROUND).readings), "{chip}");
     }
     assert!(chips.scan().unwrap().unknown.is_empty());
 }
@@ -319,6 +323,6 @@ fn a_scan_tells_other_chips_from_ours() {
 
 #[test]
 fn an_address_that_the_chip_cannot_have_is_refused() {
-    let failure = Chips::new(bus()).sample(ChipAt { model: Model::Scd4x, address: 0x63 }).readings.unwrap_err();
+    let failure = Chips::new(bus()).sample(ChipAt::new(Model::Scd4x, 0x63), &AROUND).readings.unwrap_err();
     assert!(failure.detail.contains("0x62"), "{}", failure.detail);
 }

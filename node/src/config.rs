@@ -1,11 +1,12 @@
 //! What a node can be told. `packaging/magpie.toml` is the annotated example, and a test loads it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hal::Model;
+use hal::{BusSource, Model, Port};
 use reading::{Label, Quantity};
 use serde::{Deserialize, Deserializer};
 
@@ -64,9 +65,23 @@ pub struct SensorsConfig {
     pub interval: Duration,
     /// Buses to use, e.g. `/dev/i2c-1`; every I2C bus of the machine where it is empty.
     pub buses: Vec<PathBuf>,
+    /// Multiplexers; what is behind them is found.
+    #[serde(rename = "mux")]
+    pub muxes: Vec<MuxConfig>,
     /// Chips that are expected, and what is special about them. Others that are found are used all the same.
     #[serde(rename = "chip")]
     pub chips: Vec<ChipConfig>,
+}
+
+/// One multiplexer (TCA9548A, PCA9548A). It cannot be told from other chips without disturbing them, so it has to be named.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MuxConfig {
+    /// Its bus as announced, e.g. `i2c-1`; every bus where it is not said.
+    pub bus: Option<String>,
+    /// Its address.
+    #[serde(deserialize_with = "mux_address")]
+    pub address: u8,
 }
 
 /// One chip that is expected.
@@ -80,6 +95,9 @@ pub struct ChipConfig {
     pub bus: Option<String>,
     /// Its address; the chip's usual one where it is not said.
     pub address: Option<u8>,
+    /// The multiplexer's port that it is behind, e.g. `0x70.3`; any where it is not said.
+    #[serde(default, deserialize_with = "some_port")]
+    pub port: Option<Port>,
     /// Time between two readings; that of all sensors where it is not said.
     #[serde(default, deserialize_with = "some_interval")]
     pub interval: Option<Duration>,
@@ -209,7 +227,7 @@ impl Default for MeshConfig {
 
 impl Default for SensorsConfig {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(10), buses: Vec::new(), chips: Vec::new() }
+        Self { interval: Duration::from_secs(10), buses: Vec::new(), muxes: Vec::new(), chips: Vec::new() }
     }
 }
 
@@ -222,6 +240,15 @@ impl Default for StoreConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], crate::HTTP_PORT))) }
+    }
+}
+
+impl SensorsConfig {
+    /// A bus with the multiplexers that are on it.
+    pub(crate) fn device(&self, path: &Path) -> BusSource {
+        let is_on = |mux: &&MuxConfig| mux.bus.as_deref().is_none_or(|bus| path.file_name() == Some(OsStr::new(bus)));
+        let muxes = self.muxes.iter().filter(is_on).map(|mux| mux.address).collect();
+        BusSource::Device { path: path.to_owned(), muxes }
     }
 }
 
@@ -282,6 +309,19 @@ fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
 
 fn some_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     interval(deserializer).map(Some)
+}
+
+fn some_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
+    from_str(deserializer).map(Some)
+}
+
+fn mux_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let address = u8::deserialize(deserializer)?;
+    if hal::MUX_ADDRESSES.contains(&address) {
+        Ok(address)
+    } else {
+        Err(serde::de::Error::custom("a multiplexer's address is from 0x70 to 0x77"))
+    }
 }
 
 fn from_str<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(

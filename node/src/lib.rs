@@ -32,8 +32,8 @@ use store::{Store, StoreError, StoreHandle};
 use tokio::sync::mpsc;
 
 pub use crate::config::{
-    ChipConfig, Config, DialAddress, HttpConfig, LedConfig, ListenAddress, MeshConfig, Position, PublishConfig,
-    SensorsConfig, StoreConfig,
+    ChipConfig, Config, DialAddress, HttpConfig, LedConfig, ListenAddress, MeshConfig, MuxConfig, Position,
+    PublishConfig, SensorsConfig, StoreConfig,
 };
 pub use crate::key::KeyError;
 pub use crate::status::{ReadingStatus, SensorStatus, Status};

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hal::Sample;
+use hal::{Sample, Surroundings};
 use reading::{EventCode, Reading, Reason};
 use service::{Component, Health};
 use tokio::sync::{mpsc, oneshot};
@@ -151,7 +151,8 @@ impl Sampler {
             let Some(sensor) = self.sensors.list().get(index) else { continue };
             let answer = if self.in_flight.insert(index) {
                 let (reply, answer) = oneshot::channel();
-                match sensor.bus.sample(sensor.chip, move |sample| drop(reply.send(sample))) {
+                let around = Surroundings { interval: sensor.interval, ..Surroundings::default() };
+                match sensor.bus.sample(sensor.chip, around, move |sample| drop(reply.send(sample))) {
                     Ok(()) => Ok(answer),
                     Err(_) => Err(Outcome::None(Reason::OVERLOADED, "the bus has too much to do")),
                 }

@@ -28,11 +28,19 @@ impl NodeSensor {
     pub fn describe(&self) -> Sensor {
         Sensor {
             model: Text::lossy(self.chip.model.name()),
-            bus: Text::lossy(self.bus.name()),
+            bus: Text::lossy(&self.bus_name()),
             address: self.chip.address,
             serial: Text::lossy(&self.serial),
             correction: Text::default(),
             simulated: self.bus.is_simulated(),
+        }
+    }
+
+    /// Its bus, with the multiplexer's port where it is behind one: `i2c-1`, `i2c-1/0x70.3`.
+    pub fn bus_name(&self) -> String {
+        match self.chip.port {
+            Some(port) => format!("{}/{port}", self.bus.name()),
+            None => self.bus.name().to_owned(),
         }
     }
 
@@ -87,7 +95,7 @@ impl Sensors {
                 };
                 vec![BusSource::Simulated { seed, models }]
             }
-            None => config.buses.iter().cloned().map(BusSource::Device).collect(),
+            None => config.buses.iter().map(|path| config.device(path)).collect(),
         };
         Self { config, sources, buses: Vec::new(), sensors: Vec::new() }
     }
@@ -156,7 +164,7 @@ impl Sensors {
 
     fn open(&mut self) -> Problems {
         let sources = if self.sources.is_empty() {
-            hal::device_buses().into_iter().map(BusSource::Device).collect()
+            hal::device_buses().iter().map(|path| self.config.device(path)).collect()
         } else {
             self.sources.clone()
         };
@@ -184,7 +192,10 @@ impl Sensors {
         for found in &report.found {
             let same_place = |sensor: &NodeSensor| sensor.bus.name() == bus.name() && sensor.chip == found.chip;
             let expected = |sensor: &NodeSensor| {
-                !sensor.found && sensor.bus.name() == bus.name() && sensor.chip.model == found.chip.model
+                let chip = sensor.chip;
+                !sensor.found
+                    && sensor.bus.name() == bus.name()
+                    && (chip.model, chip.port) == (found.chip.model, found.chip.port)
             };
             let known = self.sensors.iter().position(same_place).or_else(|| self.sensors.iter().position(expected));
             match known.and_then(|index| self.sensors.get_mut(index)) {
@@ -201,7 +212,8 @@ impl Sensors {
             }
         }
         for unknown in &report.unknown {
-            problems.push(format!("0x{:02x} on {}: {}", unknown.address, bus.name(), unknown.detail));
+            let port = unknown.port.map(|port| format!("{port}/")).unwrap_or_default();
+            problems.push(format!("{port}0x{:02x} on {}: {}", unknown.address, bus.name(), unknown.detail));
         }
     }
 
@@ -215,7 +227,7 @@ impl Sensors {
             }
             let bus = self.buses.iter().find(|bus| wanted.bus.as_deref().is_none_or(|name| name == bus.name()));
             let address = wanted.address.or_else(|| wanted.model.addresses().first().copied()).unwrap_or(0);
-            let chip = ChipAt { model: wanted.model, address };
+            let chip = ChipAt { model: wanted.model, address, port: wanted.port };
             let place = wanted.bus.as_deref().or(bus.map(Bus::name)).unwrap_or("any bus");
             problems.push(format!("{chip} on {place} is configured but does not answer: check its wiring and address"));
             if let (None, Some(bus)) = (found, bus.cloned()) {
@@ -247,12 +259,15 @@ impl Sensors {
 fn is_meant(wanted: &ChipConfig, bus: &str, chip: ChipAt) -> bool {
     wanted.model == chip.model
         && wanted.address.is_none_or(|address| address == chip.address)
+        && wanted.port.is_none_or(|port| Some(port) == chip.port)
         && wanted.bus.as_deref().is_none_or(|name| name == bus)
 }
 
 fn opened_from(bus: &Bus, source: &BusSource) -> bool {
     match source {
-        BusSource::Device(path) => !bus.is_simulated() && path.file_name().is_some_and(|name| name == bus.name()),
+        BusSource::Device { path, .. } => {
+            !bus.is_simulated() && path.file_name().is_some_and(|name| name == bus.name())
+        }
         BusSource::Simulated { .. } => bus.is_simulated(),
     }
 }
@@ -316,7 +331,7 @@ mod tests {
     use hal::sim::{Clock, SimBus, chip};
 
     fn expecting_a_bme280(bus: &SimBus) -> Sensors {
-        let wanted = ChipConfig { model: Model::Bme280, bus: None, address: None, interval: None };
+        let wanted = ChipConfig { model: Model::Bme280, bus: None, address: None, port: None, interval: None };
         let config = SensorsConfig { chips: vec![wanted], ..SensorsConfig::default() };
         Sensors::on(config, Bus::over(bus.clone()).unwrap())
     }

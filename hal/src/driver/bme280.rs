@@ -22,7 +22,19 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorType, I2c, Operation};
 use reading::{Flag, Quantity, Reason};
 
-use super::{Driver, Failure, Measured};
+use super::{Driver, Failure, Measured, Surroundings};
+use crate::model::Datasheet;
+
+pub(crate) const DATASHEET: Datasheet = Datasheet {
+    name: "BME280",
+    members: &[],
+    addresses: &[0x76, 0x77],
+    quantities: &[Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE],
+    warm_up: Duration::ZERO,
+    min_interval: MIN_INTERVAL,
+    tend_every: None,
+    own_waits: Duration::from_millis(200),
+};
 
 // Registers, section 5.3.
 const CALIBRATION_A: u8 = 0x88;
@@ -58,7 +70,7 @@ pub struct Bme280<I2C, D> {
 }
 
 /// The id register of the chip at `address`, or which other chip it is.
-pub(super) fn identify(i2c: &mut impl I2c, address: u8) -> Result<String, Failure> {
+fn identify(i2c: &mut impl I2c, address: u8) -> Result<String, Failure> {
     let mut id = [0];
     i2c.write_read(address, &[ID], &mut id).map_err(|error| Failure::of_bus(&error))?;
     let detail = match id[0] {
@@ -174,6 +186,10 @@ fn explain<E: embedded_hal::i2c::Error>(error: Error<E>) -> Failure {
 }
 
 impl<I2C: I2c, D: DelayNs> Driver for Bme280<I2C, D> {
+    fn identify(&mut self) -> Result<String, Failure> {
+        identify(&mut self.wire, self.address)
+    }
+
     fn start(&mut self, _now: Duration) -> Result<Option<String>, Failure> {
         self.chip = Some(self.configured()?);
         Ok(None)
@@ -183,7 +199,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Bme280<I2C, D> {
         self.chip.is_some()
     }
 
-    fn sample(&mut self, now: Duration) -> Result<Vec<Measured>, Failure> {
+    fn sample(&mut self, now: Duration, _around: &Surroundings) -> Result<Vec<Measured>, Failure> {
         let elapsed = self.sampled.and_then(|sampled| now.checked_sub(sampled));
         let early = elapsed.and_then(|elapsed| MIN_INTERVAL.checked_sub(elapsed)).unwrap_or_default();
         self.delay.delay_us(u32::try_from(early.as_micros()).unwrap_or(0));
@@ -412,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_data_sheet() {
-        let readings = started(&example()).sample(Duration::ZERO).unwrap();
+        let readings = started(&example()).sample(Duration::ZERO, &Surroundings::default()).unwrap();
         assert!((readings[0].value - 25.08).abs() < 0.005, "{readings:?}");
         assert!((readings[2].value - 100_653.27).abs() < 1.0, "{readings:?}");
         assert!(readings.iter().all(|measured| measured.flag == Flag::GOOD));
@@ -428,7 +444,9 @@ mod tests {
                 for adc_p in (250_000..600_000).step_by(34_567) {
                     let adc_h = 20_000 + (adc_p / 30) as u16;
                     let (celsius, pascal, percent) = calibration.compensate(adc_t.into(), adc_p.into(), adc_h.into());
-                    let readings = started(&chip(&calibration, adc_t, adc_p, adc_h)).sample(Duration::ZERO).unwrap();
+                    let readings = started(&chip(&calibration, adc_t, adc_p, adc_h))
+                        .sample(Duration::ZERO, &Surroundings::default())
+                        .unwrap();
                     for (measured, expected, tolerance) in
                         [(readings[0], celsius, 0.02), (readings[1], percent, 0.05), (readings[2], pascal, 5.0)]
                     {
@@ -465,10 +483,10 @@ mod tests {
     #[test]
     fn reset_contents_are_no_measurement() {
         let registers = chip(&EXAMPLE, 0x80000, 0x80000, 0x8000);
-        assert_eq!(reason(started(&registers).sample(Duration::ZERO)), Reason::RESET_PATTERN);
+        assert_eq!(reason(started(&registers).sample(Duration::ZERO, &Surroundings::default())), Reason::RESET_PATTERN);
         // One value alone may have that code.
         let registers = chip(&EXAMPLE, 0x80000, 415_148, 27_000);
-        assert!(started(&registers).sample(Duration::ZERO).is_ok());
+        assert!(started(&registers).sample(Duration::ZERO, &Surroundings::default()).is_ok());
     }
 
     #[test]
@@ -476,11 +494,11 @@ mod tests {
         let registers = example();
         let mut driver = started(&registers);
         registers.0.borrow_mut().resets = true;
-        assert_eq!(reason(driver.sample(Duration::ZERO)), Reason::RESET_PATTERN);
+        assert_eq!(reason(driver.sample(Duration::ZERO, &Surroundings::default())), Reason::RESET_PATTERN);
         assert!(!driver.is_running());
         registers.0.borrow_mut().resets = false;
         driver.start(Duration::ZERO).unwrap();
-        assert!(driver.sample(Duration::from_secs(1)).is_ok());
+        assert!(driver.sample(Duration::from_secs(1), &Surroundings::default()).is_ok());
     }
 
     #[test]
@@ -488,7 +506,7 @@ mod tests {
         let registers = example();
         let mut driver = started(&registers);
         registers.0.borrow_mut().busy = true;
-        assert_eq!(reason(driver.sample(Duration::ZERO)), Reason::NOT_READY);
+        assert_eq!(reason(driver.sample(Duration::ZERO, &Surroundings::default())), Reason::NOT_READY);
         assert!(!driver.is_running());
     }
 
@@ -498,13 +516,13 @@ mod tests {
         let mut driver = started(&registers);
         let torn = vec![0x65, 0x5a, 0xc0, 0x7e, 0xed, 0x00, 0x69, 0x79];
         registers.0.borrow_mut().instead.insert(DATA, [torn].into());
-        assert_eq!(reason(driver.sample(Duration::ZERO)), Reason::CHECKSUM);
+        assert_eq!(reason(driver.sample(Duration::ZERO, &Surroundings::default())), Reason::CHECKSUM);
 
         // Torn alike both times.
         let registers = example();
         let mut driver = started(&registers);
         registers.0.borrow_mut().bytes[0xf9..0xff].fill(0xff);
-        assert_eq!(reason(driver.sample(Duration::ZERO)), Reason::CHECKSUM);
+        assert_eq!(reason(driver.sample(Duration::ZERO, &Surroundings::default())), Reason::CHECKSUM);
 
         for (register, length) in [(CALIBRATION_A, 26), (CALIBRATION_B, 7)] {
             let registers = example();
@@ -516,10 +534,14 @@ mod tests {
 
     #[test]
     fn a_value_on_a_clamp_fails_and_a_temperature_takes_the_others_with_it() {
-        let readings = started(&chip(&EXAMPLE, 519_888, 415_148, 0xffff)).sample(Duration::ZERO).unwrap();
+        let readings = started(&chip(&EXAMPLE, 519_888, 415_148, 0xffff))
+            .sample(Duration::ZERO, &Surroundings::default())
+            .unwrap();
         let flags: Vec<_> = readings.iter().map(|measured| measured.flag).collect();
         assert_eq!(flags, [Flag::GOOD, Flag::FAIL, Flag::GOOD]);
-        let readings = started(&chip(&EXAMPLE, 0xfffff, 415_148, 27_000)).sample(Duration::ZERO).unwrap();
+        let readings = started(&chip(&EXAMPLE, 0xfffff, 415_148, 27_000))
+            .sample(Duration::ZERO, &Surroundings::default())
+            .unwrap();
         assert!(readings.iter().all(|measured| measured.reason == Reason::OUT_OF_RANGE), "{readings:?}");
     }
 
@@ -535,9 +557,9 @@ mod tests {
         let waited = Stopwatch::default();
         let mut driver = Bme280::new(example(), waited.clone(), ADDRESS);
         driver.start(Duration::ZERO).unwrap();
-        driver.sample(Duration::from_secs(1)).unwrap();
+        driver.sample(Duration::from_secs(1), &Surroundings::default()).unwrap();
         let before = *waited.0.borrow();
-        driver.sample(Duration::from_millis(1041)).unwrap();
+        driver.sample(Duration::from_millis(1041), &Surroundings::default()).unwrap();
         assert_eq!(*waited.0.borrow() - before, (9 + 40) * 1_000_000);
     }
 }

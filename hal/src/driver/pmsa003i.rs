@@ -10,8 +10,21 @@ use std::time::Duration;
 use embedded_hal::i2c::I2c;
 use reading::{Quantity, Reason};
 
-use super::{Driver, Failure, Measured};
-use crate::model::Model;
+use super::{Driver, Failure, Measured, Surroundings};
+use crate::model::Datasheet;
+
+pub(crate) const DATASHEET: Datasheet = Datasheet {
+    name: "PMSA003I",
+    members: &[],
+    addresses: &[0x12],
+    quantities: &[Quantity::PM1, Quantity::PM2_5, Quantity::PM10],
+    // The fan needs 30 s to bring a steady flow of air (data manual, "Circuit attentions").
+    warm_up: Duration::from_secs(30),
+    // A steady air gives a new frame every 2.3 s (data manual, "Transport protocol").
+    min_interval: Duration::from_millis(2300),
+    tend_every: None,
+    own_waits: Duration::from_millis(50),
+};
 
 const FRAME_BYTES: usize = 32;
 /// Start bytes, and the 28 bytes that follow the length.
@@ -40,7 +53,7 @@ pub struct Pmsa003i<I2C> {
 }
 
 /// Whether frames come from `address`. Reading sends the chip nothing.
-pub(super) fn identify(i2c: &mut impl I2c, address: u8) -> Result<String, Failure> {
+fn identify(i2c: &mut impl I2c, address: u8) -> Result<String, Failure> {
     read_frame(i2c, address).map(|_| String::new())
 }
 
@@ -86,6 +99,10 @@ impl<I2C: I2c> Pmsa003i<I2C> {
 }
 
 impl<I2C: I2c> Driver for Pmsa003i<I2C> {
+    fn identify(&mut self) -> Result<String, Failure> {
+        identify(&mut self.i2c, self.address)
+    }
+
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
         self.frame()?;
         self.blowing_since = Some(now);
@@ -96,7 +113,7 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
         self.blowing_since.is_some()
     }
 
-    fn sample(&mut self, now: Duration) -> Result<Vec<Measured>, Failure> {
+    fn sample(&mut self, now: Duration, _around: &Surroundings) -> Result<Vec<Measured>, Failure> {
         let outcome = self.frame();
         if outcome.as_ref().is_err_and(|failure| [Reason::NO_ANSWER, Reason::WRONG_CHIP].contains(&failure.reason)) {
             self.blowing_since = None;
@@ -110,7 +127,7 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
             self.blowing_since = Some(now);
             Some(Reason::RESET_PATTERN)
         } else {
-            let cold = self.blowing_since.is_none_or(|since| now < since + Model::Pmsa003i.warm_up());
+            let cold = self.blowing_since.is_none_or(|since| now < since + DATASHEET.warm_up);
             cold.then_some(Reason::WARMING_UP)
         };
         Ok(readings.into_iter().map(|(quantity, at)| judge(quantity, word(&frame, at), doubt)).collect())
@@ -162,7 +179,7 @@ mod tests {
         let mut mock = Mock::new(&[&[read(frame(1, 1, 1, 0))], answers].concat());
         let mut driver = Pmsa003i::new(mock.clone(), ADDRESS);
         driver.start(Duration::ZERO).unwrap();
-        let outcome = driver.sample(Duration::from_secs(at_s));
+        let outcome = driver.sample(Duration::from_secs(at_s), &Surroundings::default());
         mock.done();
         (outcome, driver.is_running())
     }

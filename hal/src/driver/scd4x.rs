@@ -12,8 +12,21 @@ use libscd::error::Error;
 use libscd::synchronous::scd4x::{I2C_ADDRESS, Scd4x as Chip};
 use reading::{Quantity, Reason};
 
-use super::{Driver, Failure, Measured, sensirion};
-use crate::model::Model;
+use super::{Driver, Failure, Measured, Surroundings, sensirion};
+use crate::model::Datasheet;
+
+pub(crate) const DATASHEET: Datasheet = Datasheet {
+    name: "SCD4x",
+    members: &["SCD40", "SCD41"],
+    addresses: &[0x62],
+    quantities: &[Quantity::CO2, Quantity::TEMPERATURE, Quantity::HUMIDITY],
+    // The first measurement is ready one signal update interval after the start (section 3.5.1).
+    warm_up: Duration::from_secs(5),
+    min_interval: Duration::from_secs(5),
+    tend_every: None,
+    // Stopping alone takes 500 ms (section 3.5.3).
+    own_waits: Duration::from_millis(700),
+};
 
 /// Three measurements missed: the chip lost its power for a moment and does not measure any more.
 const LOST_AFTER: Duration = Duration::from_secs(16);
@@ -37,7 +50,7 @@ struct Measuring {
 }
 
 /// The serial number, where the chip tells it: while it measures it refuses the command, but always says whether data is ready.
-pub(super) fn identify(i2c: &mut impl I2c, delay: &mut impl DelayNs) -> Result<String, Failure> {
+fn identify(i2c: &mut impl I2c, delay: &mut impl DelayNs) -> Result<String, Failure> {
     let mut chip = Chip::new(&mut *i2c, delay);
     match chip.data_ready() {
         Ok(_) => Ok(chip.serial_number().map(serial).unwrap_or_default()),
@@ -109,6 +122,10 @@ fn explain<E: embedded_hal::i2c::Error>(error: Error<E>) -> Failure {
 }
 
 impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
+    fn identify(&mut self) -> Result<String, Failure> {
+        identify(&mut self.i2c, &mut self.delay)
+    }
+
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
         self.measuring = None;
         let stopped = self.chip().stop_periodic_measurement();
@@ -123,7 +140,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
         self.measuring.is_some()
     }
 
-    fn sample(&mut self, now: Duration) -> Result<Vec<Measured>, Failure> {
+    fn sample(&mut self, now: Duration, _around: &Surroundings) -> Result<Vec<Measured>, Failure> {
         let outcome = self.measure();
         let Some(measuring) = &mut self.measuring else {
             return Err(Failure::new(Reason::NOT_READY, "the chip is not started"));
@@ -138,7 +155,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
                 Err(Failure::new(Reason::NOT_READY, "the chip does not measure any more; it is started again"))
             }
             // The first measurement is ready after one interval, and a little for the chip's own clock (section 3.5.1).
-            Ok(None) if now.saturating_sub(measuring.started) < Model::Scd4x.warm_up() + Duration::from_secs(1) => {
+            Ok(None) if now.saturating_sub(measuring.started) < DATASHEET.warm_up + Duration::from_secs(1) => {
                 Err(Failure::new(Reason::WARMING_UP, "the first measurement is not ready yet"))
             }
             Ok(None) => Err(Failure::new(Reason::NOT_READY, "no new measurement since the last sample")),
@@ -194,7 +211,7 @@ mod tests {
         let mut mock = Mock::new(&[&start, script].concat());
         let mut driver = Scd4x::new(mock.clone(), NoopDelay::new());
         assert_eq!(driver.start(Duration::ZERO), Ok(Some("f8969f073bbe".to_owned())));
-        let outcome = driver.sample(Duration::from_secs(at_s));
+        let outcome = driver.sample(Duration::from_secs(at_s), &Surroundings::default());
         mock.done();
         (outcome, driver.is_running())
     }
