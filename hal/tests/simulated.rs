@@ -30,10 +30,11 @@ const AIR: &[(Quantity, f64, f32)] = &[
     (Quantity::CO2, 655.0, 5.0),
 ];
 
-/// A bus with one chip of each model in that air, long powered.
+/// A bus with one chip of each model of [`ALL`] in that air, long powered.
 fn bus() -> SimBus {
     let bus = SimBus::new(Clock::virtual_time());
-    for model in sim::MODELS {
+    // By name, not all that are simulated: some share an address.
+    for model in ["BME280", "SHT40", "PMSA003I", "SCD41"] {
         let _ = bus.attach(sim::chip(model).unwrap());
     }
     for chip in ALL {
