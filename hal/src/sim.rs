@@ -17,11 +17,15 @@ use std::time::Duration;
 
 use reading::Quantity;
 
+mod aht20;
 mod ambient;
 mod bme280;
+mod bme68x;
+mod bosch;
 mod bus;
 mod clock;
 mod device;
+mod ens160;
 mod pmsa003i;
 mod power;
 mod scd4x;
@@ -74,27 +78,28 @@ pub trait Chip: Send {
     fn fault(&mut self, fault: Option<Fault>);
 }
 
-/// What can go wrong with a chip. It stays until it is replaced or healed, except [`Fault::PowerLoss`].
+/// What can go wrong with a chip. It stays until it is replaced or healed, except [`Fault::PowerLoss`]. What it looks like on
+/// a chip is in the table of the chip's module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Nothing answers at the address. The chip has no power meanwhile: healed, it starts as from power-on.
     Unplugged,
-    /// A measurement never ends: the BME280 says that it measures, the SHT40 NACKs everything after the next command, the
-    /// SCD41 never has data ready. The PMSA003I, which has no busy state, NACKs its address.
+    /// A measurement never ends: the chip says that it measures, never has data ready, or refuses everything after the next
+    /// command. The PMSA003I, which has no busy state, NACKs its address.
     Busy,
-    /// Every checksum that is sent is wrong. The BME280 sends none.
+    /// Every checksum that is sent is wrong. Bosch's chips send none.
     Checksum,
     /// The chip goes on measuring what it measured when the fault began, whatever the world does.
     Stuck,
-    /// Another chip sits at the address: a BMP280 for the BME280, an SHT3x for the SHT40, a chip that knows none of the
-    /// commands for the SCD41, a module with other start bytes for the PMSA003I.
+    /// Another chip sits at the address: one with another id, or, where there is none, one that knows no command.
     WrongId,
     /// The chip hangs in reset but answers: registers hold their reset contents, and nothing that is written stays.
     /// Healed, it starts as from power-on, so configuration is lost either way.
     ResetContents,
     /// The chip stops sending in the middle of an answer; the host reads an idle bus, 0xFF, from there on.
     Truncated,
-    /// The chip reports itself broken: the PMSA003I's error code, the SCD41's self test. The others cannot say so.
+    /// The chip reports itself broken: the PMSA003I's error code, the SCD41's self test, a BME68x's heater, the ENS160's
+    /// validity flag. The BME280, BMP280, SHT4x and AHT20 cannot say so.
     Broken,
     /// The power was away for a moment. Not a state: configuration and running measurements are gone, any other fault is
     /// healed, and the chip starts as from power-on.
@@ -152,12 +157,18 @@ impl FromStr for Fault {
 }
 
 /// The models that [`chip`] makes.
-pub const MODELS: &[&str] = &["BME280", "SHT40", "PMSA003I", "SCD41"];
+pub const MODELS: &[&str] =
+    &["BMP280", "BME680", "BME688", "BME280", "AHT20", "ENS160", "SHT40", "PMSA003I", "SCD41"];
 
 /// A chip fresh from power-on, in a room at 20 Cel, 50 %RH, 101325 Pa, with clean air.
 pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
     match model {
-        "BME280" => Some(Box::new(Simulated::new(bme280::Bme280::new()))),
+        "BME280" => Some(Box::new(Simulated::new(bme280::Bme280::new(bme280::Part::Bme280)))),
+        "BMP280" => Some(Box::new(Simulated::new(bme280::Bme280::new(bme280::Part::Bmp280)))),
+        "BME680" => Some(Box::new(Simulated::new(bme68x::Bme68x::new(bme68x::Part::Bme680)))),
+        "BME688" => Some(Box::new(Simulated::new(bme68x::Bme68x::new(bme68x::Part::Bme688)))),
+        "AHT20" => Some(Box::new(Simulated::new(aht20::Aht20::new()))),
+        "ENS160" => Some(Box::new(Simulated::new(ens160::Ens160::new()))),
         "SHT40" => Some(Box::new(Simulated::new(Interface::new(sht4x::Sht4x)))),
         "PMSA003I" => Some(Box::new(Simulated::new(pmsa003i::Pmsa003i::new()))),
         "SCD41" => Some(Box::new(Simulated::new(Interface::new(scd4x::Scd4x::new())))),

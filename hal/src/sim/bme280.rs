@@ -1,20 +1,62 @@
-//! Bosch BME280: temperature, humidity and pressure. After BST-BME280-DS002 revision 1.6; sections are its.
+//! Bosch BME280: temperature, humidity and pressure. After BST-BME280-DS002 revision 1.6; sections are its. And the BMP280, after
+//! BST-BMP280-DS001 revision 1.26, which is the same chip but for humidity, its id, and two standby times.
 //!
 //! Not modelled: SPI, the copy of trimming data before every conversion (`status.im_update` shows only the one after a
 //! reset), and the chip's noise.
+//!
+//! | Fault | here |
+//! |---|---|
+//! | busy | `measuring` stays, and the data registers keep what they have |
+//! | checksum | nothing: none is sent |
+//! | wrong_id | the other of the two |
+//! | reset_contents | calibration and id are there, no register keeps what is written |
+//! | truncated | from the fourth data register on |
+//! | broken | nothing: it cannot say so |
 
 use std::time::Duration;
 
 use reading::Quantity;
 
+use super::bosch::{Filter, Oversampling, Pointer};
 use super::device::{Device, Moment};
 use super::{Direction, Fault};
 
+#[cfg(test)]
+mod bmp280_tests;
 mod calibration;
 #[cfg(test)]
 mod tests;
 
-const QUANTITIES: [Quantity; 3] = [Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE];
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Bme280,
+    Bmp280,
+}
+
+impl Part {
+    /// Register 0xD0 (table 18; BMP280 section 4.3.1).
+    const fn id(self) -> u8 {
+        match self {
+            Self::Bme280 => 0x60,
+            Self::Bmp280 => 0x58,
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Bme280 => Self::Bmp280,
+            Self::Bmp280 => Self::Bme280,
+        }
+    }
+
+    const fn quantities(self) -> &'static [Quantity] {
+        match self {
+            Self::Bme280 => &[Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE],
+            Self::Bmp280 => &[Quantity::TEMPERATURE, Quantity::PRESSURE],
+        }
+    }
+}
 
 /// Table 1, `t_startup`: from power to the first communication; also how long a reset takes.
 const STARTUP: Duration = Duration::from_millis(2);
@@ -64,35 +106,16 @@ struct Conversion {
     codes: Sample,
 }
 
-/// How many samples are averaged for one quantity (section 5.4.5), 0 where it is skipped.
-#[derive(Clone, Copy)]
-struct Oversampling(u32);
-
-impl Oversampling {
-    fn from_bits(bits: u8) -> Self {
-        Self(match bits & 0b111 {
-            0 => 0,
-            bits => 1 << (bits.min(5) - 1),
-        })
-    }
-
-    /// Section 3.4.2: without the filter a result has 16 bits, and one more for each doubling.
-    fn resolution_bits(self) -> u32 {
-        16 + self.0.max(1).ilog2()
-    }
-
-    /// The longest time that it takes, section 9.1, in microseconds.
-    fn longest_us(self, extra: u64) -> u64 {
-        if self.0 == 0 { 0 } else { 2_300 * u64::from(self.0) + extra }
-    }
+/// The longest time that a quantity takes, section 9.1, in microseconds.
+fn longest_us(oversampling: Oversampling, extra: u64) -> u64 {
+    if oversampling.is_on() { 2_300 * u64::from(oversampling.samples()) + extra } else { 0 }
 }
 
 pub(super) struct Bme280 {
+    part: Part,
     /// Until then the trimming parameters are being copied (`status.im_update`).
     copied: Duration,
-    pointer: u8,
-    /// Whether the next byte that is written goes into the register, not to the pointer.
-    register_chosen: bool,
+    pointer: Pointer,
     ctrl_hum: u8,
     /// The humidity oversampling in effect: `ctrl_hum` as it was at the last write of `ctrl_meas` (section 5.4.3).
     ctrl_hum_in_effect: u8,
@@ -106,16 +129,16 @@ pub(super) struct Bme280 {
     data: Sample,
     /// The data registers as they were when the read began (section 4.1: shadowing).
     shadow: [u8; 8],
-    /// The filter's memory of temperature and pressure (section 3.4.4).
-    filtered: (Option<f64>, Option<f64>),
+    temperature_filter: Filter,
+    pressure_filter: Filter,
 }
 
 impl Bme280 {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(part: Part) -> Self {
         Self {
+            part,
             copied: STARTUP,
-            pointer: 0,
-            register_chosen: false,
+            pointer: Pointer::default(),
             ctrl_hum: 0,
             ctrl_hum_in_effect: 0,
             ctrl_meas: 0,
@@ -125,13 +148,14 @@ impl Bme280 {
             standby_ends: None,
             data: NOTHING,
             shadow: NOTHING.registers(),
-            filtered: (None, None),
+            temperature_filter: Filter::default(),
+            pressure_filter: Filter::default(),
         }
     }
 
     /// What power-on and the reset register do (section 5.4.2).
     fn reset(&mut self, now: Duration) {
-        *self = Self { copied: now + STARTUP, ..Self::new() };
+        *self = Self { copied: now + STARTUP, ..Self::new(self.part) };
     }
 
     fn mode(&self) -> Mode {
@@ -163,23 +187,25 @@ impl Bme280 {
     fn measurement_time(&self) -> Duration {
         Duration::from_micros(
             1_250
-                + self.temperature_oversampling().longest_us(0)
-                + self.pressure_oversampling().longest_us(575)
-                + self.humidity_oversampling().longest_us(575),
+                + longest_us(self.temperature_oversampling(), 0)
+                + longest_us(self.pressure_oversampling(), 575)
+                + longest_us(self.humidity_oversampling(), 575),
         )
     }
 
-    /// Table 27.
+    /// Table 27; BMP280 table 11.
     fn standby_time(&self) -> Duration {
-        Duration::from_micros(match self.config >> 5 {
-            0 => 500,
-            1 => 62_500,
-            2 => 125_000,
-            3 => 250_000,
-            4 => 500_000,
-            5 => 1_000_000,
-            6 => 10_000,
-            _ => 20_000,
+        Duration::from_micros(match (self.config >> 5, self.part) {
+            (0, _) => 500,
+            (1, _) => 62_500,
+            (2, _) => 125_000,
+            (3, _) => 250_000,
+            (4, _) => 500_000,
+            (5, _) => 1_000_000,
+            (6, Part::Bme280) => 10_000,
+            (6, Part::Bmp280) => 2_000_000,
+            (_, Part::Bme280) => 20_000,
+            (_, Part::Bmp280) => 4_000_000,
         })
     }
 
@@ -191,35 +217,35 @@ impl Bme280 {
 
     /// What the converters make of the air now.
     fn codes(&self, at: &Moment<'_>) -> Sample {
-        let [celsius, percent, pascal] = QUANTITIES.map(|quantity| at.air(quantity));
-        let fine = |oversampling: Oversampling| if self.filter() > 1 { 20 } else { oversampling.resolution_bits() };
-        let temperature = rounded(calibration::temperature_code(celsius), fine(self.temperature_oversampling()));
+        let is_filtered = self.filter() > 1;
+        let temperature_on = self.temperature_oversampling();
+        let celsius = at.air(Quantity::TEMPERATURE);
+        let temperature = temperature_on.rounded(calibration::temperature_code(celsius), is_filtered);
         // The host compensates with the temperature that it reads, or with the reset contents if that one is skipped.
-        let skipped = self.temperature_oversampling().0 == 0;
-        let t_fine = calibration::t_fine(if skipped { NOTHING.temperature } else { temperature });
-        let pressure = rounded(calibration::pressure_code(pascal, t_fine), fine(self.pressure_oversampling()));
-        Sample { pressure, temperature, humidity: calibration::humidity_code(percent, t_fine) }
+        let t_fine = calibration::t_fine(if temperature_on.is_on() { temperature } else { NOTHING.temperature });
+        let pressure = calibration::pressure_code(at.air(Quantity::PRESSURE), t_fine);
+        let pressure = self.pressure_oversampling().rounded(pressure, is_filtered);
+        let humidity = match self.part {
+            Part::Bme280 => calibration::humidity_code(at.air(Quantity::HUMIDITY), t_fine),
+            Part::Bmp280 => NOTHING.humidity,
+        };
+        Sample { pressure, temperature, humidity }
     }
 
     /// Writes a finished conversion to the data registers.
     fn deliver(&mut self, codes: Sample) {
         let coefficient = self.filter();
-        let through = |memory: &mut Option<f64>, code: u32| {
-            let coefficient = f64::from(coefficient);
-            let code = f64::from(code);
-            let value = memory.map_or(code, |old| (old * (coefficient - 1.0) + code) / coefficient);
-            *memory = Some(value);
-            value.round() as u32
-        };
-        let temperature_on = self.temperature_oversampling().0 > 0;
-        let pressure_on = self.pressure_oversampling().0 > 0;
-        let humidity_on = self.humidity_oversampling().0 > 0;
-        let (t_memory, p_memory) = &mut self.filtered;
-        self.data = Sample {
-            temperature: if temperature_on { through(t_memory, codes.temperature) } else { NOTHING.temperature },
-            pressure: if pressure_on { through(p_memory, codes.pressure) } else { NOTHING.pressure },
-            humidity: if humidity_on { codes.humidity } else { NOTHING.humidity },
-        };
+        let (temperature_on, pressure_on) = (self.temperature_oversampling(), self.pressure_oversampling());
+        self.data = NOTHING;
+        if temperature_on.is_on() {
+            self.data.temperature = self.temperature_filter.pass(codes.temperature, coefficient);
+        }
+        if pressure_on.is_on() {
+            self.data.pressure = self.pressure_filter.pass(codes.pressure, coefficient);
+        }
+        if self.humidity_oversampling().is_on() {
+            self.data.humidity = codes.humidity;
+        }
     }
 
     /// Lets everything happen that is due by now.
@@ -278,13 +304,14 @@ impl Bme280 {
             RESET if value == 0xB6 => self.reset(at.now),
             // Section 3.3.1: while a mode change waits, further writes to either are ignored.
             CTRL_HUM | CTRL_MEAS if self.next_ctrl_meas.is_some() => {}
-            CTRL_HUM => self.ctrl_hum = value & 0b111,
+            CTRL_HUM if self.part == Part::Bme280 => self.ctrl_hum = value & 0b111,
             CTRL_MEAS if self.conversion.is_some() => self.next_ctrl_meas = Some(value),
             CTRL_MEAS => self.apply(value, at.now, at),
             // Section 5.4.6: in normal mode it may be ignored. A simulator that never does would hide the mistake.
             CONFIG if self.mode() != Mode::Normal => {
                 self.config = value;
-                self.filtered = (None, None);
+                self.temperature_filter = Filter::default();
+                self.pressure_filter = Filter::default();
             }
             _ => {}
         }
@@ -293,8 +320,8 @@ impl Bme280 {
     fn register(&self, register: u8, at: &Moment<'_>) -> u8 {
         let copying = at.now < self.copied;
         match register {
-            ID if at.has(Fault::WrongId) => 0x58,
-            ID => 0x60,
+            ID if at.has(Fault::WrongId) => self.part.other().id(),
+            ID => self.part.id(),
             CTRL_HUM => self.ctrl_hum,
             STATUS => {
                 let measuring = self.conversion.is_some() || at.has(Fault::Busy);
@@ -302,6 +329,8 @@ impl Bme280 {
             }
             CTRL_MEAS => self.ctrl_meas,
             CONFIG => self.config,
+            // Where a BME280 has its humidity and what it is made of.
+            0xA1 | 0xE1..=0xE7 | 0xFD | DATA_END if self.part == Part::Bmp280 => 0,
             DATA..=DATA_END => self.shadow.get(usize::from(register - DATA)).copied().unwrap_or(0),
             _ if copying => 0,
             _ => calibration::register(register),
@@ -309,16 +338,12 @@ impl Bme280 {
     }
 }
 
-/// A 20-bit code to so many bits, the rest zero.
-fn rounded(code: u32, bits: u32) -> u32 {
-    let step = 1 << (20 - bits.min(20));
-    let top = (1 << 20) - step;
-    ((code + step / 2) / step * step).min(top)
-}
-
 impl Device for Bme280 {
     fn model(&self) -> &'static str {
-        "BME280"
+        match self.part {
+            Part::Bme280 => "BME280",
+            Part::Bmp280 => "BMP280",
+        }
     }
 
     /// Section 6.2, with SDO to ground; 0x77 with SDO to the supply.
@@ -327,7 +352,7 @@ impl Device for Bme280 {
     }
 
     fn quantities(&self) -> &'static [Quantity] {
-        &QUANTITIES
+        self.part.quantities()
     }
 
     fn startup(&self) -> Duration {
@@ -340,38 +365,30 @@ impl Device for Bme280 {
 
     fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
         self.advance(at);
-        match direction {
-            Direction::Write => self.register_chosen = false,
-            Direction::Read => self.shadow = self.data.registers(),
+        self.pointer.release();
+        if direction == Direction::Read {
+            self.shadow = self.data.registers();
         }
         true
     }
 
-    /// Section 6.2.1: pairs of register and value, with no increment.
     fn write(&mut self, byte: u8, at: &Moment<'_>) -> bool {
-        if self.register_chosen && !at.has(Fault::ResetContents) {
+        if let Some((register, value)) = self.pointer.write(byte)
+            && !at.has(Fault::ResetContents)
+        {
             self.advance(at);
-            self.write_register(self.pointer, byte, at);
-        } else if !self.register_chosen {
-            self.pointer = byte;
+            self.write_register(register, value, at);
         }
-        self.register_chosen = !self.register_chosen;
         true
     }
 
-    /// Section 6.2.2: the register goes up by itself.
     fn read(&mut self, at: &Moment<'_>) -> u8 {
         self.advance(at);
-        let register = self.pointer;
-        self.pointer = register.wrapping_add(1);
+        let register = self.pointer.next();
         // A chip that stops sending does so within the data, not before them: it was fine when it was set up.
         if at.has(Fault::Truncated) && (DATA + 3..=DATA_END).contains(&register) {
             return 0xFF;
         }
         self.register(register, at)
-    }
-
-    fn stop(&mut self) {
-        self.register_chosen = false;
     }
 }

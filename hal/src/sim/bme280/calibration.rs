@@ -1,10 +1,7 @@
 //! The BME280's calibration block, its compensation (in floating point, datasheet section 8.1), and the way back from what
 //! the air is to the code that the converters must give.
 
-/// The largest code of the temperature and pressure converters.
-const MAX_20_BITS: u32 = (1 << 20) - 1;
-/// The largest code of the humidity converter.
-const MAX_16_BITS: u32 = (1 << 16) - 1;
+use super::super::bosch::{MAX_16_BITS, MAX_20_BITS, closest};
 
 /// Trimming parameters, table 16. Temperature and pressure are the worked example of the BMP280's datasheet (BST-BMP280-DS001
 /// section 3.12), which shares the arithmetic; humidity is typical of real chips, as Bosch publishes no example.
@@ -103,29 +100,17 @@ pub(super) fn humidity(code: u32, t_fine: f64) -> f64 {
 
 /// The code that compensates closest to so many Cel.
 pub(super) fn temperature_code(celsius: f64) -> u32 {
-    closest(MAX_20_BITS, celsius, |code| temperature(t_fine(code)))
+    closest(0..=MAX_20_BITS, celsius, |code| temperature(t_fine(code)))
 }
 
 /// The code that compensates closest to so many Pa. A higher pressure has a lower code.
 pub(super) fn pressure_code(pascal: f64, t_fine: f64) -> u32 {
-    closest(MAX_20_BITS, -pascal, |code| -pressure(code, t_fine))
+    closest(0..=MAX_20_BITS, -pascal, |code| -pressure(code, t_fine))
 }
 
 /// The code that compensates closest to so many %RH.
 pub(super) fn humidity_code(percent: f64, t_fine: f64) -> u32 {
-    closest(MAX_16_BITS, percent.clamp(0.0, 100.0), |code| humidity(code, t_fine))
-}
-
-/// The code from 0 to `max` whose value is closest to the wanted one. `value` must grow with the code, as the compensation
-/// formulas do wherever the chip works; elsewhere the search still ends, on a code.
-fn closest(max: u32, wanted: f64, value: impl Fn(u32) -> f64) -> u32 {
-    let (mut low, mut high) = (0, max);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if value(middle) < wanted { low = middle + 1 } else { high = middle }
-    }
-    let below = low.saturating_sub(1);
-    if (wanted - value(below)).abs() < (value(low) - wanted).abs() { below } else { low }
+    closest(0..=MAX_16_BITS, percent.clamp(0.0, 100.0), |code| humidity(code, t_fine))
 }
 
 #[cfg(test)]

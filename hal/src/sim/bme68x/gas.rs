@@ -61,9 +61,13 @@ impl Conversion {
     pub(super) fn of(part: Part, ohm: f64, set_point: SetPoint, ambient: f64, is_broken: bool) -> Self {
         let is_stable = !is_broken && set_point.is_reached(ambient);
         let ohm = if is_stable { ohm } else { ohm * COLD };
+        let ohm = ohm.clamp(resistance(part, 1_023, 15), resistance(part, 0, 0));
         // Ranges overlap: the one in which the code is nearest to the middle is the most exact.
-        let middle = (0..16).map(|range| (range, code(part, ohm, range))).min_by_key(|(_, code)| code.abs_diff(512));
-        let (range, code) = middle.unwrap_or((0, 0));
+        let from_middle = |code: f64| (code - 512.0).abs();
+        let codes = (0..16).map(|range| (range, code(part, ohm, range)));
+        let nearest = codes.min_by(|(_, one), (_, other)| from_middle(*one).total_cmp(&from_middle(*other)));
+        // The cast saturates.
+        let (range, code) = nearest.map_or((0, 0), |(range, code)| (range, (code.round() as u16).min(1_023)));
         Self { code, range, is_stable }
     }
 
@@ -74,14 +78,13 @@ impl Conversion {
     }
 }
 
-/// The code that converts closest to so many Ohm in a range. A higher resistance has a lower code.
-fn code(part: Part, ohm: f64, range: u8) -> u16 {
+/// What the code would be of so many Ohm, more than none, in a range, if codes had no ends and no steps. A higher resistance
+/// has a lower code.
+fn code(part: Part, ohm: f64, range: u8) -> f64 {
     let middle = resistance(part, 512, range);
     // Both formulas are 1 / (a + b * code): what is between two codes is found in the conductance.
     let step = 1.0 / resistance(part, 513, range) - 1.0 / middle;
-    let code = 512.0 + (1.0 / ohm.max(f64::MIN_POSITIVE) - 1.0 / middle) / step;
-    // The cast saturates.
-    (code.round() as u16).min(1_023)
+    512.0 + (1.0 / ohm - 1.0 / middle) / step
 }
 
 /// Ohm. Section 3.4.1 for the BME680; for the BME688 the formula is in its datasheet and Bosch's BME68x Sensor API.
