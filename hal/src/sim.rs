@@ -158,7 +158,7 @@ impl FromStr for Fault {
 
 /// The models that [`chip`] makes.
 pub const MODELS: &[&str] =
-    &["BMP280", "BME680", "BME688", "BME280", "AHT20", "ENS160", "SHT40", "PMSA003I", "SCD41"];
+    &["BME280", "BMP280", "BME680", "BME688", "SHT40", "AHT20", "SCD41", "ENS160", "PMSA003I"];
 
 /// A chip fresh from power-on, in a room at 20 Cel, 50 %RH, 101325 Pa, with clean air.
 pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
