@@ -32,6 +32,8 @@ pub enum Command {
     Sensors(SensorsArgs),
     /// Show which nodes there are.
     Peers(PeersArgs),
+    /// Look over this machine as a node needs it: what is wrong, and what to do.
+    Doctor(DoctorArgs),
     /// Show it all on one machine: five simulated nodes and a live view.
     Demo(DemoArgs),
     /// Print a completion script for a shell.
@@ -198,6 +200,20 @@ pub struct PeersArgs {
     pub json: bool,
     #[command(flatten)]
     pub meet: MeetArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The exit code is 1 where something keeps a node from its work, and 0 otherwise.")]
+pub struct DoctorArgs {
+    /// The node's configuration file [default: /etc/magpie/magpie.toml, if it is there].
+    #[arg(long, value_name = "FILE", env = crate::node::CONFIG_VARIABLE)]
+    pub config: Option<PathBuf>,
+    /// One JSON object a line: check, state (ok, warning, problem), found, fix.
+    #[arg(long)]
+    pub json: bool,
+    /// Where a node on this machine answers [default: as configured, else 127.0.0.1:4711].
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]

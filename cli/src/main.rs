@@ -2,6 +2,7 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod exit;
 mod feed;
 mod line;
@@ -49,6 +50,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Pub(args) => publish::run(args).await,
         Command::Sensors(args) => sensors::run(args).await,
         Command::Peers(args) => peers::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "magpie", &mut std::io::stdout());

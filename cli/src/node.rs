@@ -14,20 +14,26 @@ const DEFAULT_CONFIG: &str = "/etc/magpie/magpie.toml";
 pub const CONFIG_VARIABLE: &str = "MAGPIE_CONFIG";
 
 pub async fn run(args: NodeArgs) -> anyhow::Result<Exit> {
-    let file = args.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists()));
-    let config = load(file.as_deref(), std::env::vars(), &args)?;
+    let file = args.config.clone().or_else(default_config);
+    let config = load(file.as_deref(), std::env::vars(), flags(&args))?;
     let mut program = Program::new();
     node::Node::start(config, &mut program).await?;
     program.run_until_signal().await?;
     Ok(Exit::Done)
 }
 
-fn load(
+/// The file that is read where no other is named, if it is there.
+pub fn default_config() -> Option<PathBuf> {
+    Some(PathBuf::from(DEFAULT_CONFIG)).filter(|path| path.exists())
+}
+
+/// The configuration as a node reads it.
+pub fn load(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
-    args: &NodeArgs,
+    flags: Flags,
 ) -> Result<node::Config, Problems> {
-    service::config::load(file, environment, &[service::log::FILTER_VARIABLE, CONFIG_VARIABLE], flags(args))
+    service::config::load(file, environment, &[service::log::FILTER_VARIABLE, CONFIG_VARIABLE], flags)
 }
 
 /// The keys that the flags set.
@@ -81,9 +87,10 @@ mod tests {
     #[test]
     fn the_example_configuration_is_what_the_node_does_without_one() {
         let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../packaging/magpie.toml");
-        let read = load(Some(Path::new(example)), std::iter::empty(), &node_args(&["--name", "roof"])).unwrap();
+        let read = load(Some(Path::new(example)), std::iter::empty(), flags(&node_args(&["--name", "roof"]))).unwrap();
         let default =
-            load(None, std::iter::empty(), &node_args(&["--name", "roof", "--state", "/var/lib/magpie"])).unwrap();
+            load(None, std::iter::empty(), flags(&node_args(&["--name", "roof", "--state", "/var/lib/magpie"])))
+                .unwrap();
         assert_eq!(format!("{read:#?}"), format!("{default:#?}"));
     }
 
@@ -95,7 +102,7 @@ mod tests {
             .unwrap();
         let environment = [("MAGPIE_AREA", "variable"), ("MAGPIE_NAME", "variable"), ("MAGPIE_MESH__MDNS", "false")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let config = load(Some(&file), environment.into_iter(), &node_args(&["--name", "flag"])).unwrap();
+        let config = load(Some(&file), environment.into_iter(), flags(&node_args(&["--name", "flag"]))).unwrap();
         assert_eq!(config.city.as_str(), "file");
         assert_eq!(config.area.as_str(), "variable");
         assert_eq!(config.name().as_str(), "flag");
@@ -109,7 +116,7 @@ mod tests {
         let file = directory.path().join("magpie.toml");
         let text = "city = \"Seoul\"\ntypo = 1\n[sensors]\ninterval = \"1ms\"\n[[sensors.chip]]\nmodel = \"BME820\"\n[mesh]\nlisten = [\"0.0.0.0:4710\"]\n";
         std::fs::write(&file, text).unwrap();
-        let problems = load(Some(&file), std::iter::empty(), &node_args(&[])).unwrap_err().to_string();
+        let problems = load(Some(&file), std::iter::empty(), flags(&node_args(&[]))).unwrap_err().to_string();
         for says in [
             "magpie.toml:1",
             "is not a label",

@@ -36,6 +36,16 @@ impl NodeSensor {
         }
     }
 
+    /// Whether a scan ever found it; otherwise it is only what the configuration expects.
+    pub fn was_found(&self) -> bool {
+        self.found
+    }
+
+    /// Whether the configuration means this sensor.
+    pub fn is_meant_by(&self, wanted: &ChipConfig) -> bool {
+        is_meant(wanted, self.bus.name(), self.chip)
+    }
+
     /// Its bus, with the multiplexer's port where it is behind one: `i2c-1`, `i2c-1/0x70.3`.
     pub fn bus_name(&self) -> String {
         match self.chip.port {
@@ -331,8 +341,7 @@ mod tests {
     use hal::sim::{Clock, SimBus, chip};
 
     fn expecting_a_bme280(bus: &SimBus) -> Sensors {
-        let wanted = ChipConfig { model: Model::Bme280, bus: None, address: None, port: None, interval: None };
-        let config = SensorsConfig { chips: vec![wanted], ..SensorsConfig::default() };
+        let config = SensorsConfig { chips: vec![ChipConfig::new(Model::Bme280)], ..SensorsConfig::default() };
         Sensors::on(config, Bus::over(bus.clone()).unwrap())
     }
 

@@ -16,9 +16,26 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// A longer answer is not one of ours.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// What was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The text.
+    pub body: String,
+}
+
 /// The text at `path`. Any status but 200 is an error.
 pub async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
-    match tokio::time::timeout(TIMEOUT, get_unbounded(address, path)).await {
+    match ask(address, path).await? {
+        Answer { status: 200, body } => Ok(body),
+        Answer { status, .. } => Err(io::Error::other(format!("{address}{path} answered {status}"))),
+    }
+}
+
+/// The answer at `path`, whatever its status.
+pub async fn ask(address: SocketAddr, path: &str) -> io::Result<Answer> {
+    match tokio::time::timeout(TIMEOUT, ask_unbounded(address, path)).await {
         Ok(answer) => answer,
         Err(_) => {
             Err(io::Error::new(io::ErrorKind::TimedOut, format!("{address} did not answer in {} s", TIMEOUT.as_secs())))
@@ -26,7 +43,7 @@ pub async fn get(address: SocketAddr, path: &str) -> io::Result<String> {
     }
 }
 
-async fn get_unbounded(address: SocketAddr, path: &str) -> io::Result<String> {
+async fn ask_unbounded(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
     let request = hyper::Request::get(path)
@@ -35,11 +52,8 @@ async fn get_unbounded(address: SocketAddr, path: &str) -> io::Result<String> {
         .map_err(io::Error::other)?;
     let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = response.status();
+    let status = response.status().as_u16();
     let body = Limited::new(response.into_body(), MAX_BYTES).collect().await.map_err(io::Error::other)?;
     drop(connection);
-    if status != hyper::StatusCode::OK {
-        return Err(io::Error::other(format!("{address}{path} answered {status}")));
-    }
-    String::from_utf8(body.to_bytes().into()).map_err(io::Error::other)
+    Ok(Answer { status, body: String::from_utf8(body.to_bytes().into()).map_err(io::Error::other)? })
 }
