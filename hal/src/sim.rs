@@ -8,7 +8,7 @@
 //! (the datasheets' maxima), what registers hold after a reset and before the first conversion, checksums, configuration
 //! that is lost with the power, measurements that go on across the host's restart, clamped codes, and [`Fault`]s to order.
 //!
-//! Not modelled: clock stretching (none of these chips does it on these commands), the I2C general call, electrical
+//! Not modelled: clock stretching (only the SCD30 and some commands of the SHT3x do it), the I2C general call, electrical
 //! trouble below the byte, noise and drift of the chip itself (what varies is the [`World`] around it).
 
 use std::fmt;
@@ -25,20 +25,29 @@ mod bosch;
 mod bus;
 mod clock;
 mod device;
+mod dust;
 mod ens160;
+mod humidity;
+mod periodic;
 mod pmsa003i;
 mod power;
+mod scd30;
 mod scd4x;
+mod sen5x;
 mod sensirion;
+mod sgp30;
+mod sgp4x;
+mod sht3x;
 mod sht4x;
+mod sps30;
 mod world;
 
 pub use bus::{SimBus, SimError};
 pub use clock::{Clock, SimDelay};
 pub use world::{World, world};
 
-use device::Simulated;
-use sensirion::Interface;
+use device::{Device, Simulated};
+use sensirion::{Commanded, Interface};
 
 /// Which way the bytes after an address go, seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +88,7 @@ pub trait Chip: Send {
 }
 
 /// What can go wrong with a chip. It stays until it is replaced or healed, except [`Fault::PowerLoss`]. What it looks like on
-/// a chip is in the table of the chip's module.
+/// a chip is in the documentation of the chip's module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// Nothing answers at the address. The chip has no power meanwhile: healed, it starts as from power-on.
@@ -99,7 +108,7 @@ pub enum Fault {
     /// The chip stops sending in the middle of an answer; the host reads an idle bus, 0xFF, from there on.
     Truncated,
     /// The chip reports itself broken: the PMSA003I's error code, the SCD41's self test, a BME68x's heater, the ENS160's
-    /// validity flag. The BME280, BMP280, SHT4x and AHT20 cannot say so.
+    /// validity flag, a blocked fan in the status of an SPS30 or SEN5x, the self test of an SGP. The others cannot say so.
     Broken,
     /// The power was away for a moment. Not a state: configuration and running measurements are gone, any other fault is
     /// healed, and the chip starts as from power-on.
@@ -157,23 +166,42 @@ impl FromStr for Fault {
 }
 
 /// The models that [`chip`] makes.
-pub const MODELS: &[&str] =
-    &["BME280", "BMP280", "BME680", "BME688", "SHT40", "AHT20", "SCD41", "ENS160", "PMSA003I"];
+pub const MODELS: &[&str] = &[
+    "BME280", "BMP280", "BME680", "BME688", "SHT31", "SHT40", "AHT20", "SCD30", "SCD41", "SGP30", "SGP40", "SGP41",
+    "ENS160", "PMSA003I", "SPS30", "SEN50", "SEN54", "SEN55",
+];
 
 /// A chip fresh from power-on, in a room at 20 Cel, 50 %RH, 101325 Pa, with clean air.
 pub fn chip(model: &str) -> Option<Box<dyn Chip>> {
-    match model {
-        "BME280" => Some(Box::new(Simulated::new(bme280::Bme280::new(bme280::Part::Bme280)))),
-        "BMP280" => Some(Box::new(Simulated::new(bme280::Bme280::new(bme280::Part::Bmp280)))),
-        "BME680" => Some(Box::new(Simulated::new(bme68x::Bme68x::new(bme68x::Part::Bme680)))),
-        "BME688" => Some(Box::new(Simulated::new(bme68x::Bme68x::new(bme68x::Part::Bme688)))),
-        "AHT20" => Some(Box::new(Simulated::new(aht20::Aht20::new()))),
-        "ENS160" => Some(Box::new(Simulated::new(ens160::Ens160::new()))),
-        "SHT40" => Some(Box::new(Simulated::new(Interface::new(sht4x::Sht4x)))),
-        "PMSA003I" => Some(Box::new(Simulated::new(pmsa003i::Pmsa003i::new()))),
-        "SCD41" => Some(Box::new(Simulated::new(Interface::new(scd4x::Scd4x::new())))),
-        _ => None,
-    }
+    Some(match model {
+        "BME280" => simulated(bme280::Bme280::new(bme280::Part::Bme280)),
+        "BMP280" => simulated(bme280::Bme280::new(bme280::Part::Bmp280)),
+        "BME680" => simulated(bme68x::Bme68x::new(bme68x::Part::Bme680)),
+        "BME688" => simulated(bme68x::Bme68x::new(bme68x::Part::Bme688)),
+        "SHT31" => commanded(sht3x::Sht3x::new()),
+        "SHT40" => commanded(sht4x::Sht4x),
+        "AHT20" => simulated(aht20::Aht20::new()),
+        "SCD30" => commanded(scd30::Scd30::new()),
+        "SCD41" => commanded(scd4x::Scd4x::new()),
+        "SGP30" => commanded(sgp30::Sgp30::new()),
+        "SGP40" => commanded(sgp4x::Sgp4x::new(sgp4x::Part::Sgp40)),
+        "SGP41" => commanded(sgp4x::Sgp4x::new(sgp4x::Part::Sgp41)),
+        "ENS160" => simulated(ens160::Ens160::new()),
+        "PMSA003I" => simulated(pmsa003i::Pmsa003i::new()),
+        "SPS30" => commanded(sps30::Sps30::new()),
+        "SEN50" => commanded(sen5x::Sen5x::new(sen5x::Member::Sen50)),
+        "SEN54" => commanded(sen5x::Sen5x::new(sen5x::Member::Sen54)),
+        "SEN55" => commanded(sen5x::Sen5x::new(sen5x::Member::Sen55)),
+        _ => return None,
+    })
+}
+
+fn simulated(device: impl Device + 'static) -> Box<dyn Chip> {
+    Box::new(Simulated::new(device))
+}
+
+fn commanded(chip: impl Commanded + 'static) -> Box<dyn Chip> {
+    simulated(Interface::new(chip))
 }
 
 #[cfg(test)]

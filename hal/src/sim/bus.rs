@@ -331,7 +331,10 @@ mod tests {
         for (address, model) in addresses.iter().zip(MODELS) {
             let chip = chip(model).unwrap();
             assert_eq!(chip.model(), *model);
-            assert!(chip.quantities().iter().all(|quantity| chip.get(*quantity).is_some_and(f64::is_finite)), "{model}");
+            assert!(
+                chip.quantities().iter().all(|quantity| chip.get(*quantity).is_some_and(f64::is_finite)),
+                "{model}"
+            );
             bus.attach_at(*address, chip);
         }
         let mut driver = bus.clone();

@@ -10,6 +10,8 @@ use reading::Quantity;
 
 use super::Fault;
 use super::device::Moment;
+use super::humidity;
+use super::periodic::Periodic;
 use super::sensirion::{Commanded, Executed, word};
 use command::Command;
 
@@ -49,13 +51,6 @@ struct Settings {
 
 const FACTORY: Settings = Settings { temperature_offset: 1_498, altitude_m: 0, self_calibration: 1 };
 
-/// A periodic measurement.
-#[derive(Clone, Copy)]
-struct Periodic {
-    interval: Duration,
-    next: Duration,
-}
-
 pub(super) struct Scd4x {
     asleep: bool,
     periodic: Option<Periodic>,
@@ -84,16 +79,10 @@ impl Scd4x {
 
     /// Makes the measurement that is due by now, if one is. One that nobody read is overwritten.
     fn advance(&mut self, at: &Moment<'_>) {
-        if at.has(Fault::Busy) {
-            return;
+        let due = |periodic: &mut Periodic| periodic.is_due(at.now);
+        if !at.has(Fault::Busy) && self.periodic.as_mut().is_some_and(due) {
+            self.data = Some(self.measurement(at));
         }
-        let Some(Periodic { interval, next }) = self.periodic.filter(|periodic| periodic.next <= at.now) else {
-            return;
-        };
-        let missed = (at.now - next).as_nanos() / interval.as_nanos();
-        let late = u64::try_from(missed * interval.as_nanos()).unwrap_or(u64::MAX);
-        self.periodic = Some(Periodic { interval, next: next + Duration::from_nanos(late) + interval });
-        self.data = Some(self.measurement(at));
     }
 
     /// Section 3.5.2: CO2 in ppm, T = -45 + 175 w / 65535, RH = 100 w / 65535.
@@ -102,7 +91,7 @@ impl Scd4x {
         let offset = f64::from(self.settings.temperature_offset) * 175.0 / f64::from(u16::MAX);
         // The offset takes off what the chip believes to be its own heat; humidity follows, as the water in the air stays.
         let shown = celsius + SELF_HEATING - offset;
-        let humidity = percent * saturation(celsius) / saturation(shown);
+        let humidity = humidity::moved(percent, celsius, shown);
         // The cast saturates.
         let co2 = (co2 + self.recalibration_ppm).round() as u16;
         [co2, word(shown, -45.0, 175.0), word(humidity, 0.0, 100.0)]
@@ -174,19 +163,13 @@ impl Scd4x {
 
     fn start_periodic(&mut self, interval: Duration, now: Duration) {
         self.data = None;
-        self.periodic = Some(Periodic { interval, next: now + interval });
+        self.periodic = Some(Periodic::from(now, interval));
     }
 
     /// Nothing, if the chip never finishes.
     fn single_shot(&self, at: &Moment<'_>) -> Option<[u16; 3]> {
         (!at.has(Fault::Busy)).then(|| self.measurement(at))
     }
-}
-
-/// The saturation vapour pressure over water at so many Cel, relative to that at 0 Cel (Magnus, WMO-No. 8 annex 4.B).
-fn saturation(celsius: f64) -> f64 {
-    let celsius = celsius.clamp(-60.0, 150.0);
-    (17.62 * celsius / (243.12 + celsius)).exp()
 }
 
 impl Commanded for Scd4x {

@@ -21,6 +21,23 @@ pub(super) fn word(value: f64, least: f64, span: f64) -> u16 {
     ((value - least) / span * f64::from(u16::MAX)).round() as u16
 }
 
+/// A text as so many words, filled up with zeros.
+pub(super) fn text(text: &str, words: usize) -> Vec<u16> {
+    let mut bytes = text.bytes().chain(std::iter::repeat(0));
+    (0..words).map(|_| u16::from_be_bytes([bytes.next().unwrap_or(0), bytes.next().unwrap_or(0)])).collect()
+}
+
+/// An IEEE 754 number of 32 bits as two words, most significant first.
+pub(super) fn float(value: f64) -> [u16; 2] {
+    double((value as f32).to_bits())
+}
+
+/// A number of 32 bits as two words, most significant first.
+pub(super) fn double(bits: u32) -> [u16; 2] {
+    // The casts take the halves.
+    [(bits >> 16) as u16, bits as u16]
+}
+
 /// A chip that takes commands.
 ///
 /// Its [`Interface`] keeps the bus: it collects a command's code and words, refuses a word whose checksum is wrong, lets the
@@ -31,6 +48,8 @@ pub(super) trait Commanded: Send {
     const CODE_BYTES: usize = 2;
     /// Whether a chip with [`Fault::Busy`] acknowledges nothing after the next command that takes time.
     const HANGS: bool = false;
+    /// Whether a start without a stop before it is understood; if not, its address is not acknowledged.
+    const REPEATED_START: bool = true;
 
     fn model(&self) -> &'static str;
     fn address(&self) -> u8;
@@ -48,6 +67,10 @@ pub(super) trait Commanded: Send {
     fn words(&self, code: u16, at: &Moment<'_>) -> &'static [usize];
     /// Executes a command with one of those numbers of words.
     fn execute(&mut self, code: u16, words: &[u16], at: &Moment<'_>) -> Executed;
+    /// What a read gets for which no answer is pending. Nothing, unless the chip remembers what was asked last.
+    fn reread(&mut self, _at: &Moment<'_>) -> Vec<u16> {
+        Vec::new()
+    }
 }
 
 /// What a command leads to on the bus.
@@ -61,6 +84,10 @@ impl Executed {
     /// The chip is busy for so long, and then has nothing to say.
     pub(super) fn within(time: Duration) -> Self {
         Self { time, answer: Vec::new(), acknowledged: true }
+    }
+
+    pub(super) fn within_ms(time: u64) -> Self {
+        Self::within(Duration::from_millis(time))
     }
 
     /// The next read gets these words.
@@ -81,6 +108,10 @@ struct Answer {
 }
 
 impl Answer {
+    fn new(words: Vec<u16>) -> Option<Self> {
+        (!words.is_empty()).then_some(Self { words, sent: 0 })
+    }
+
     /// The next byte, as the chip's health lets it out; 0xFF when all is sent.
     fn next(&mut self, at: &Moment<'_>) -> u8 {
         let position = self.sent;
@@ -97,8 +128,8 @@ impl Answer {
     }
 }
 
-/// The longest write: a code of two bytes and four words. What goes beyond it is not acknowledged.
-const MOST_RECEIVED: usize = 2 + 4 * 3;
+/// The longest write: a code of two bytes and six words. What goes beyond it is not acknowledged.
+const MOST_RECEIVED: usize = 2 + 6 * 3;
 
 /// The bus side of a chip that takes commands.
 pub(super) struct Interface<C> {
@@ -111,11 +142,21 @@ pub(super) struct Interface<C> {
     takes: &'static [usize],
     answer: Option<Answer>,
     sending: Option<Answer>,
+    /// A start was acknowledged, and no stop came since.
+    in_transfer: bool,
 }
 
 impl<C: Commanded> Interface<C> {
     pub(super) fn new(chip: C) -> Self {
-        Self { chip, busy_until: None, received: Vec::new(), takes: &[], answer: None, sending: None }
+        Self {
+            chip,
+            busy_until: None,
+            received: Vec::new(),
+            takes: &[],
+            answer: None,
+            sending: None,
+            in_transfer: false,
+        }
     }
 
     /// The code of the received command, when its bytes are there.
@@ -146,7 +187,7 @@ impl<C: Commanded> Interface<C> {
         }
         let Executed { time, answer, acknowledged } = self.chip.execute(code, &words, at);
         self.busy_until = Some(at.now + time).filter(|_| !time.is_zero());
-        self.answer = (!answer.is_empty()).then_some(Answer { words: answer, sent: 0 });
+        self.answer = Answer::new(answer);
         acknowledged
     }
 }
@@ -172,12 +213,13 @@ impl<C: Commanded> Device for Interface<C> {
         self.busy_until = None;
         self.answer = None;
         self.sending = None;
+        self.in_transfer = false;
         self.chip.power_on();
     }
 
     fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
         let hangs = C::HANGS && at.has(Fault::Busy);
-        if self.busy_until.is_some_and(|end| at.now < end || hangs) {
+        if self.busy_until.is_some_and(|end| at.now < end || hangs) || (self.in_transfer && !C::REPEATED_START) {
             return false;
         }
         self.busy_until = None;
@@ -187,8 +229,12 @@ impl<C: Commanded> Device for Interface<C> {
         }
         if direction == Direction::Read {
             self.sending = self.answer.take();
+            if self.sending.is_none() && !at.has(Fault::ResetContents) {
+                self.sending = Answer::new(self.chip.reread(at));
+            }
         }
-        direction == Direction::Write || self.sending.is_some()
+        self.in_transfer = direction == Direction::Write || self.sending.is_some();
+        self.in_transfer
     }
 
     fn write(&mut self, byte: u8, at: &Moment<'_>) -> bool {
@@ -211,6 +257,7 @@ impl<C: Commanded> Device for Interface<C> {
 
     fn stop(&mut self) {
         self.sending = None;
+        self.in_transfer = false;
     }
 }
 

@@ -33,6 +33,10 @@ impl Host {
         self.bus.clock().delay().delay_ms(time);
     }
 
+    pub(in super::super) fn set(&self, quantity: Quantity, value: f64) {
+        assert!(self.bus.set(self.address, quantity, value), "{quantity}");
+    }
+
     pub(in super::super) fn fault(&self, fault: Option<Fault>) {
         assert!(self.bus.fault(self.address, fault));
     }
@@ -91,6 +95,14 @@ fn what_no_word_can_say_is_said_by_the_last_word() {
     assert_eq!(word(130.0, -45.0, 175.0), u16::MAX);
     assert_eq!(word(1e9, -45.0, 175.0), u16::MAX);
     assert_eq!(word(-1e9, -45.0, 175.0), 0);
+}
+
+#[test]
+fn texts_and_numbers_of_32_bits_are_words_too() {
+    assert_eq!(text("SEN55", 4), [0x5345, 0x4E35, 0x3500, 0]);
+    // SCD30 interface description 1.4.5: 400 ppm.
+    assert_eq!(float(400.0), [0x43C8, 0x0000]);
+    assert_eq!(double(604_800), [0x0009, 0x3A80]);
 }
 
 /// Keeps a word, and gives it back with its complement.
