@@ -20,7 +20,8 @@ use crate::sim::{self, Clock, SimBus, World};
 /// the bus does not keep up, and then the caller must know at once.
 const QUEUE: usize = 32;
 
-/// The longest that a scan takes when the kernel keeps its own time limits: each address may cost a held bus's second.
+/// The longest that a scan takes when the kernel keeps its own time limits: a held bus costs a second for each of the few addresses that
+/// are tried then, and for each port of a multiplexer.
 const SCAN_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Where a bus comes from.

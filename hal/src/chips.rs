@@ -176,12 +176,16 @@ impl<C: Connect> Chips<C> {
     }
 
     /// Asks every known address who is there, on the bus and then behind each port. A chip that is running is not asked: it is
-    /// known. Fails where every address gives a bus error.
+    /// known. Fails where the first addresses give nothing but bus errors: each may cost the second that the kernel waits for a
+    /// held bus, and the others would fare no better.
     pub fn scan(&mut self) -> Result<ScanReport, Failure> {
         let muxes = self.muxes.addresses();
         let mut survey = Survey::default();
         for address in addresses().filter(|address| !muxes.contains(address)) {
             self.look(address, None, &mut survey);
+            if let Some(failure) = survey.is_held() {
+                return Err(failure);
+            }
         }
         for address in mux::ADDRESSES {
             if !muxes.contains(&address) && !survey.is_taken(address) {
@@ -192,19 +196,26 @@ impl<C: Connect> Chips<C> {
         let free: Vec<u8> = addresses().filter(|address| !survey.is_taken(*address)).collect();
         for port in muxes.iter().flat_map(|mux| (0..mux::CHANNELS).map(|channel| Port { mux: *mux, channel })) {
             for address in free.iter().filter(|address| !muxes.contains(address)) {
-                self.look(*address, Some(port), &mut survey);
+                if self.look(*address, Some(port), &mut survey) == Answer::Held {
+                    break;
+                }
             }
         }
-        survey.report()
+        Ok(survey.report())
     }
 
     /// Who is at an address, by asking for each chip that can be there.
-    fn look(&self, address: u8, port: Option<Port>, survey: &mut Survey) {
+    fn look(&self, address: u8, port: Option<Port>, survey: &mut Survey) -> Answer {
         let mut worst: Option<Failure> = None;
         for &model in Model::ALL.iter().filter(|model| model.addresses().contains(&address)) {
             let chip = ChipAt { model, address, port };
             match self.identify(chip) {
-                Ok(serial) => return survey.report.found.push(Found { chip, serial }),
+                Ok(serial) => {
+                    survey.report.found.push(Found { chip, serial });
+                    survey.bus_errors = None;
+                    return Answer::Known;
+                }
+                Err(failure) if failure.reason == Reason::BUS_ERROR => return survey.note(address, port, failure),
                 Err(failure) if worst.as_ref().is_none_or(|worst| says_less(worst.reason, failure.reason)) => {
                     worst = Some(failure);
                 }
@@ -213,17 +224,18 @@ impl<C: Connect> Chips<C> {
         }
         match worst {
             Some(failure) => survey.note(address, port, failure),
-            None => survey.all_held = false,
+            None => Answer::None,
         }
     }
 
     /// Every multiplexer says something when it is read; so do other chips, which is why it is only mentioned.
     fn look_for_mux(&self, address: u8, survey: &mut Survey) {
         let mut wire = Wire { i2c: self.bus.i2c(), port: None, muxes: self.muxes.clone() };
-        match wire.read(address, &mut [0]) {
-            Ok(()) => survey.note(address, None, Failure::new(Reason::WRONG_CHIP, MAYBE_A_MUX)),
-            Err(error) => survey.note(address, None, Failure::of_bus(&error)),
-        }
+        let failure = match wire.read(address, &mut [0]) {
+            Ok(()) => Failure::new(Reason::WRONG_CHIP, MAYBE_A_MUX),
+            Err(error) => Failure::of_bus(&error),
+        };
+        survey.note(address, None, failure);
     }
 
     fn identify(&self, chip: ChipAt) -> Result<String, Failure> {
@@ -259,9 +271,8 @@ fn addresses() -> impl Iterator<Item = u8> {
 fn says_less(reason: Reason, other: Reason) -> bool {
     let tells = |reason| match reason {
         Reason::NO_ANSWER => 0,
-        Reason::BUS_ERROR => 1,
-        Reason::WRONG_CHIP => 2,
-        _ => 3,
+        Reason::WRONG_CHIP => 1,
+        _ => 2,
     };
     tells(reason) < tells(other)
 }
@@ -269,26 +280,45 @@ fn says_less(reason: Reason, other: Reason) -> bool {
 /// A scan under way.
 struct Survey {
     report: ScanReport,
-    held: Option<Failure>,
-    all_held: bool,
+    /// How many addresses gave a bus error, as long as none gave anything else.
+    bus_errors: Option<u32>,
 }
+
+/// What an address gave.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Known,
+    Other,
+    Held,
+    None,
+}
+
+/// So many addresses with bus errors and no other answer mean that the bus is held.
+const HELD_AFTER: u32 = 4;
 
 impl Default for Survey {
     fn default() -> Self {
-        Self { report: ScanReport::default(), held: None, all_held: true }
+        Self { report: ScanReport::default(), bus_errors: Some(0) }
     }
 }
 
 impl Survey {
-    fn note(&mut self, address: u8, port: Option<Port>, failure: Failure) {
-        self.all_held &= failure.reason == Reason::BUS_ERROR;
-        if failure.reason == Reason::NO_ANSWER {
-            return;
+    fn note(&mut self, address: u8, port: Option<Port>, failure: Failure) -> Answer {
+        let answer = match failure.reason {
+            Reason::NO_ANSWER => Answer::None,
+            Reason::BUS_ERROR => Answer::Held,
+            _ => Answer::Other,
+        };
+        self.bus_errors = if answer == Answer::Held { self.bus_errors.map(|errors| errors + 1) } else { None };
+        if answer != Answer::None {
+            self.report.unknown.push(Unknown { address, port, detail: failure.detail });
         }
-        self.report.unknown.push(Unknown { address, port, detail: failure.detail.clone() });
-        if failure.reason == Reason::BUS_ERROR {
-            self.held = Some(failure);
-        }
+        answer
+    }
+
+    fn is_held(&self) -> Option<Failure> {
+        let last = self.report.unknown.last().filter(|_| self.bus_errors.is_some_and(|errors| errors >= HELD_AFTER))?;
+        Some(Failure::new(Reason::BUS_ERROR, last.detail.clone()))
     }
 
     fn is_taken(&self, address: u8) -> bool {
@@ -296,13 +326,10 @@ impl Survey {
             || self.report.unknown.iter().any(|unknown| unknown.address == address)
     }
 
-    fn report(mut self) -> Result<ScanReport, Failure> {
+    fn report(mut self) -> ScanReport {
         self.report.found.sort_by_key(|found| (found.chip.port, found.chip.address));
         self.report.unknown.sort_by_key(|unknown| (unknown.port, unknown.address));
-        match self.held {
-            Some(failure) if self.all_held && self.report.found.is_empty() => Err(failure),
-            _ => Ok(self.report),
-        }
+        self.report
     }
 }
 
