@@ -1,7 +1,7 @@
 # The commands of this project; each also installs what it needs (tools/setup). `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test pi bench-node image test-image clean
+.PHONY: help build demo test pi bench-node bench-growth rebaseline image test-image clean
 STEP := @tools/step
 
 help: ## this list
@@ -28,6 +28,7 @@ test: ## everything that CI checks
 	$(STEP) "unit tests" cargo test --locked --workspace --lib --bins
 	$(STEP) "documentation tests" cargo test --locked --workspace --doc
 	$(STEP) "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
+	$(STEP) "instruction counts" tools/count-instructions
 	$(STEP) "the Pi's binary" tools/build-static aarch64 target/pi/magpie
 	$(STEP) "system tests" env MAGPIE_PI_BINARY=$(CURDIR)/target/pi/magpie cargo test --locked --workspace --test '*'
 	@echo "all checks passed"
@@ -35,12 +36,20 @@ test: ## everything that CI checks
 pi: ## the Raspberry Pi's binary, static: target/pi/magpie
 	@tools/build-static aarch64 target/pi/magpie
 
+rebaseline: ## take this tree's instruction counts as what later ones are compared with
+	@tools/count-instructions --rebaseline
+
 bench-node: pi ## what a node costs on this machine, beside plain libp2p: a table, and target/bench/node.json
 	@tools/setup-build
 	@tools/setup-bench
 	@tools/build-static x86_64 target/bench/magpie
 	@cargo build --locked --release --package magpie-bench
 	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench node
+
+bench-growth: ## latency, delivery, CPU and memory with 2 to 100 nodes: a table, and target/bench/growth.json
+	@tools/setup-build
+	@cargo build --locked --release --package magpie-bench
+	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench growth
 
 image: ## the container image for amd64 and arm64: target/magpie.oci.tar
 	@tools/build-image target/magpie.oci.tar

@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::measure::Measurement;
 
+const PAGE: &str = "docs/performance.md";
+
 /// Measures Magpie.
 #[derive(Debug, Parser)]
 pub struct Args {
@@ -17,6 +19,8 @@ pub struct Args {
 pub enum Command {
     /// Measure size, memory, start, latency, throughput, wire, disk and CPU of a node.
     Node(NodeArgs),
+    /// Measure latency, delivery, CPU and memory with 2, 20, 50 and 100 nodes.
+    Growth(GrowthArgs),
     /// Child: publish frames as ordered.
     #[command(hide = true)]
     Publish(PublishArgs),
@@ -26,6 +30,9 @@ pub enum Command {
         #[arg(long)]
         connect: String,
     },
+    /// Child: be one node among many.
+    #[command(hide = true)]
+    Member(MemberArgs),
     /// Child: say when the first reading of each node came.
     #[command(hide = true)]
     Witness,
@@ -45,7 +52,23 @@ pub struct NodeArgs {
     /// Where the figures go, as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/node.json")]
     pub out: PathBuf,
+    /// The page with the table of figures, which a whole run that is not quick writes anew.
+    #[arg(long, value_name = "FILE", default_value = PAGE)]
+    pub page: PathBuf,
     /// Seconds instead of minutes. The figures are rough, and the file says so.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GrowthArgs {
+    /// Where the figures go, as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/growth.json")]
+    pub out: PathBuf,
+    /// The page with the table of figures, which a run that is not quick writes anew.
+    #[arg(long, value_name = "FILE", default_value = PAGE)]
+    pub page: PathBuf,
+    /// Two frames of each node instead of ten. The figures are rough, and the file says so.
     #[arg(long)]
     pub quick: bool,
 }
@@ -61,4 +84,17 @@ pub struct PublishArgs {
     /// Be ready when each node has so many followers.
     #[arg(long, default_value = "1")]
     pub followers: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct MemberArgs {
+    /// Which node of them this is.
+    #[arg(long)]
+    pub number: u16,
+    /// How many there are, this one included.
+    #[arg(long)]
+    pub nodes: usize,
+    /// Addresses that the node is configured with.
+    #[arg(long)]
+    pub connect: Vec<String>,
 }

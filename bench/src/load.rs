@@ -2,12 +2,13 @@
 
 use ::tests::magpie::PLACE;
 use anyhow::Result;
-use bench::clock::monotonic_us;
 use mesh::{Config, Limits};
 use reading::{
     Announcement, Author, BootId, ClockState, Epoch, Flag, Frame, Label, NodeKey, Payload, Place, Quantity, Reading,
     Readings, Reason, Sensor, Stamp, Text,
 };
+
+use crate::clock::monotonic_us;
 
 /// Readings in each frame.
 pub const READINGS: u64 = 7;
@@ -44,36 +45,12 @@ impl Source {
 
     /// The next frame, with the time of its making. The announcement must be number 1.
     pub fn readings(&mut self) -> Result<Frame> {
-        let readings = MEASURED.map(|(sensor, quantity, value)| Reading {
-            sensor,
-            quantity,
-            value: Some(value),
-            raw: None,
-            flag: Flag::GOOD,
-            reason: Reason::NONE,
-        });
-        self.sign(&Payload::Readings(Readings { announcement: 1, readings: readings.to_vec() }))
+        self.sign(&readings())
     }
 
-    /// Where the node is and what its sensors are.
-    pub fn announcement(&mut self) -> Result<Frame> {
-        let sensor = |model: &str| Sensor {
-            model: Text::lossy(model),
-            bus: Text::lossy("sim-1"),
-            address: 0x76,
-            serial: Text::default(),
-            correction: Text::default(),
-            simulated: true,
-        };
-        self.sign(&Payload::Announcement(Announcement {
-            place: self.place.clone(),
-            addresses: Vec::new(),
-            sensors: CHIPS.map(sensor).to_vec(),
-            firmware: Text::lossy(env!("CARGO_PKG_VERSION")),
-            position: None,
-            previous: None,
-            certificate: Vec::new(),
-        }))
+    /// Where the node is, in the city and on the network, and what its sensors are.
+    pub fn announcement(&mut self, addresses: &[String]) -> Result<Frame> {
+        self.sign(&announcement(self.place.clone(), addresses))
     }
 
     fn sign(&mut self, payload: &Payload) -> Result<Frame> {
@@ -82,6 +59,40 @@ impl Source {
             Stamp { uptime_ms: u64::try_from(now_us / 1000)?, time_us: BASE_US + now_us, clock: ClockState::SYNCED };
         Ok(self.author.sign(stamp, payload)?)
     }
+}
+
+/// What every frame says: seven values, explained by announcement 1.
+pub fn readings() -> Payload {
+    let readings = MEASURED.map(|(sensor, quantity, value)| Reading {
+        sensor,
+        quantity,
+        value: Some(value),
+        raw: None,
+        flag: Flag::GOOD,
+        reason: Reason::NONE,
+    });
+    Payload::Readings(Readings { announcement: 1, readings: readings.to_vec() })
+}
+
+/// The announcement of a node with the three chips.
+pub fn announcement(place: Place, addresses: &[String]) -> Payload {
+    let sensor = |model: &str| Sensor {
+        model: Text::lossy(model),
+        bus: Text::lossy("sim-1"),
+        address: 0x76,
+        serial: Text::default(),
+        correction: Text::default(),
+        simulated: true,
+    };
+    Payload::Announcement(Announcement {
+        place,
+        addresses: addresses.iter().map(|address| Text::lossy(address)).collect(),
+        sensors: CHIPS.map(sensor).to_vec(),
+        firmware: Text::lossy(env!("CARGO_PKG_VERSION")),
+        position: None,
+        previous: None,
+        certificate: Vec::new(),
+    })
 }
 
 /// When a frame was made, on the monotonic clock.
@@ -122,7 +133,7 @@ mod tests {
     #[test]
     fn a_frame_says_when_it_was_made_and_is_as_long_as_a_real_one() {
         let mut source = Source::new(1).unwrap();
-        source.announcement().unwrap();
+        source.announcement(&[]).unwrap();
         let before = monotonic_us();
         let frame = source.readings().unwrap();
         assert!((before..=monotonic_us()).contains(&made_us(&frame)));

@@ -1,16 +1,16 @@
 //! What is measured, in which order and for how long.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::ValueEnum;
 
 use crate::args::NodeArgs;
 use crate::figure::{self, Figures};
-use crate::load::Source;
+use crate::page::{self, surroundings};
 use crate::table::{self, Table};
+use bench::load::Source;
 
 /// One thing that is measured, in this order. What comes after `Rest` runs beside it: it writes nothing to a disk, and
 /// does not care for a node that does something every ten seconds.
@@ -76,6 +76,7 @@ const QUICK: Extent = Extent {
 
 /// Measures, shows what was measured, and writes the file where that is everything.
 pub fn run(args: &NodeArgs) -> Result<()> {
+    let surroundings = surroundings()?;
     let extent = if args.quick { QUICK } else { FULL };
     let mut wanted = if args.only.is_empty() { Measurement::value_variants().to_vec() } else { args.only.clone() };
     wanted.sort_unstable();
@@ -96,13 +97,13 @@ pub fn run(args: &NodeArgs) -> Result<()> {
         let figures = rest.join().unwrap_or_else(|_| Err(anyhow!("it panicked")));
         bench.note(Measurement::Rest, figures)?;
     }
-    bench.table.print()?;
+    page::print(&bench.table.text())?;
     ensure!(bench.failures == 0, "{} measurements failed, see above", bench.failures);
     if args.only.is_empty() {
-        let folder = args.out.parent().unwrap_or(&args.out);
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let json = bench.table.json(args.quick)?;
-        fs::write(&args.out, json).with_context(|| format!("cannot write {}", args.out.display()))?;
+        page::write(&args.out, &bench.table.json(args.quick)?)?;
+        if !args.quick {
+            page::regenerate(&args.page, "node", &format!("{}\n{surroundings}\n", bench.table.markdown()))?;
+        }
     }
     Ok(())
 }
@@ -150,7 +151,7 @@ impl Bench<'_> {
 /// The floor's messages are as long as this.
 fn frame_bytes() -> Result<usize> {
     let mut source = Source::new(0)?;
-    source.announcement()?;
+    source.announcement(&[])?;
     Ok(source.readings()?.bytes().len())
 }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use crate::args::PublishArgs;
-use crate::load::{self, Source};
+use bench::load::{self, Source};
 
 /// A full queue is looked at again after this. It holds far more than leaves meanwhile.
 const FULL: Duration = Duration::from_millis(1);
@@ -64,7 +64,7 @@ impl Node {
         };
         let (mesh, events) = mesh::start(config, &mut Registry::default()).await?;
         tokio::spawn(drain(events));
-        mesh.publish(source.announcement()?).await?;
+        mesh.publish(source.announcement(&[])?).await?;
         if connect.is_none() {
             let listening = mesh.listen_addresses().await?.pop().context("the mesh listens nowhere")?;
             say(&Listening { listening })?;

@@ -12,7 +12,7 @@ use tests::http;
 use tests::magpie::{NodeConfig, NodeFiles, free_port, without_settings};
 use tests::program::Program;
 
-/// Three chips, seven readings a frame, as [`crate::load`] makes them.
+/// Three chips, seven readings a frame, as [`bench::load`] makes them.
 pub const SEVEN_READINGS: [&str; 3] = ["BME280", "SHT4x", "SHT4x"];
 const STARTING: Duration = Duration::from_secs(30);
 /// A counter is looked at this often.

@@ -7,7 +7,7 @@ use mesh::{Config, MeshEvent};
 use prometheus_client::registry::Registry;
 use reading::Kind;
 
-use crate::load;
+use bench::load;
 
 pub async fn run(publisher: String) -> Result<()> {
     let selector = format!("{}/#", tests::magpie::PLACE).parse()?;

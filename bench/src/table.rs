@@ -86,13 +86,22 @@ impl Table {
         Ok(())
     }
 
-    /// Shows them to a person.
-    pub fn print(&self) -> Result<()> {
-        let mut out = io::stdout().lock();
-        for line in self.lines() {
-            writeln!(out, "{line}").context("cannot show the figures")?;
-        }
-        Ok(())
+    /// For a terminal.
+    pub fn text(&self) -> String {
+        self.lines().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// For `docs/performance.md`.
+    pub fn markdown(&self) -> String {
+        let rows = FIGURES.iter().filter_map(|figure| {
+            let value = *self.measured.get(figure.key)?;
+            let aim = match self.judge(figure, value) {
+                (aim, "") => aim,
+                (aim, verdict) => format!("{aim}: {verdict}"),
+            };
+            Some(format!("| {} | `{}` | {} | {aim} |\n", figure.says.trim_start(), figure.key, figure.unit.show(value)))
+        });
+        "| figure | key | measured | aim |\n|-|-|-:|-|\n".to_owned() + &rows.collect::<String>()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -203,6 +212,11 @@ mod tests {
         assert!(line("latency at 20 frames/s, 99th").ends_with("met"));
         assert!(line("flat out").ends_with("at least 8000 /s          met"));
         assert!(line("start to first").ends_with("under 100.0 ms            MISSED"));
+        let page = table.markdown();
+        assert!(page.contains(
+            "| latency at 20 frames/s, median | `latency_us_p50` | 151 us | at most 1.5 x, is 1.51 x: MISSED |"
+        ));
+        assert!(page.contains("| plain rust-libp2p | `floor_msgs_per_s` | 100 /s |  |"), "{page}");
         assert!(table.add(vec![("speed", 1.0)]).is_err());
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::{monotonic_us, process_cpu_s};
 use crate::orders::{Expecting, Order, Orders, say};
 
 /// After this long without a message nothing more will come of what was sent.
-const SILENCE: Duration = Duration::from_secs(2);
+pub const SILENCE: Duration = Duration::from_secs(2);
 
 /// What a subscriber has heard since it was told to count.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,17 +76,17 @@ impl Tally {
         Heard {
             heard: self.latencies_us.len() as u64,
             seconds: (self.last_us - self.first_us) as f64 * 1e-6,
-            latency_us_p50: percentile(&self.latencies_us, 50),
-            latency_us_p99: percentile(&self.latencies_us, 99),
+            latency_us_p50: percentile(&self.latencies_us, 50) as f64,
+            latency_us_p99: percentile(&self.latencies_us, 99) as f64,
             cpu_s: process_cpu_s() - self.cpu_s_before,
         }
     }
 }
 
 /// The smallest value that is not exceeded by `percent` of the sorted values (nearest rank); 0 where there is none.
-fn percentile(sorted: &[i64], percent: usize) -> f64 {
+pub fn percentile(sorted: &[i64], percent: usize) -> i64 {
     let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
 /// Counts what `next` hears (it gives when the message was sent) and reports, as ordered, until nobody gives orders any
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn percentiles_are_values_that_occurred() {
         let hundred: Vec<i64> = (1..=100).collect();
-        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 99)), (50.0, 99.0));
-        assert_eq!((percentile(&[7], 50), percentile(&[7], 99)), (7.0, 7.0));
-        assert_eq!(percentile(&[], 50), 0.0);
+        assert_eq!((percentile(&hundred, 50), percentile(&hundred, 99)), (50, 99));
+        assert_eq!((percentile(&[7], 50), percentile(&[7], 99)), (7, 7));
+        assert_eq!(percentile(&[], 50), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use reading::{Frame, Kind, NodeId, Payload};
 use serde::{Deserialize, Serialize};
 
-use crate::load;
+use bench::load;
 
 /// The first reading of a node.
 #[derive(Debug, Serialize, Deserialize)]

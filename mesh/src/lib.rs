@@ -22,6 +22,7 @@ mod directory;
 mod error;
 mod events;
 mod exchange;
+mod gate;
 mod handle;
 mod listen;
 mod metrics;
@@ -38,6 +39,8 @@ mod topic;
 pub use config::{Config, Limits, Timing};
 pub use directory::{Directory, Observed};
 pub use error::Error;
+#[doc(hidden)]
+pub use gate::Gate;
 pub use handle::{Events, Mesh, MeshEvent, Peer, Published};
 pub use task::start;
 pub use topic::MAX_TOPICS;

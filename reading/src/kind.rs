@@ -153,7 +153,9 @@ impl Payload {
         }
     }
 
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
+    /// The bytes that the envelope carries. Public only so that `bench` can count what they cost.
+    #[doc(hidden)]
+    pub fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
         match self {
             Self::Announcement(announcement) => postcard::to_stdvec(announcement),
             Self::Readings(readings) => postcard::to_stdvec(readings),

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bench::load::READINGS;
 use tests::netns::Namespace;
 
 use crate::children::{Session, Whose};
 use crate::figure::Figures;
-use crate::load::READINGS;
 
 const RATE: f64 = 20.0;
 /// Meeting is over after this: directories are exchanged, the gossip mesh is formed.
