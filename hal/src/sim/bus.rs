@@ -357,12 +357,32 @@ mod tests {
                     let _ = bus.set(address, Quantity::KNOWN[random() % Quantity::KNOWN.len()], value);
                 }
                 4..8 => {
-                    let _ = driver.read(address, &mut [0; 40][..random() % 40]);
+                    let _ = driver.read(address, &mut [0; 64][..random() % 64]);
                 }
                 _ => {
-                    let starts: [&[u8]; 6] =
-                        [&[0xF4], &[0xF2], &[0xFD], &[0x21, 0xB1], &[0xEC, 0x05], &[0x36, 0x2F, 0, 0, 0x81]];
-                    let mut bytes = starts[random() % 6].to_vec();
+                    let starts: [&[u8]; 20] = [
+                        &[0xF4],
+                        &[0xF2],
+                        &[0xFD],
+                        &[0x21, 0xB1],
+                        &[0xEC, 0x05],
+                        &[0x36, 0x2F, 0, 0, 0x81],
+                        &[0x00, 0x10, 0x03, 0x00, 0xAC],
+                        &[0x00, 0x21],
+                        &[0x00, 0x37],
+                        &[0x01, 0x04],
+                        &[0x03, 0x00],
+                        &[0x03, 0xC4],
+                        &[0x10, 0x01],
+                        &[0x11, 0x03],
+                        &[0x20, 0x03],
+                        &[0x20, 0x08],
+                        &[0x21, 0x30],
+                        &[0x26, 0x19, 0x80, 0x00, 0xA2, 0x66, 0x66, 0x93],
+                        &[0x56, 0x07],
+                        &[0xE0, 0x00],
+                    ];
+                    let mut bytes = starts[random() % starts.len()].to_vec();
                     bytes.extend((0..random() % 4).map(|_| random() as u8));
                     let _ = driver.write_read(address, &bytes, &mut [0; 12][..random() % 12]);
                 }

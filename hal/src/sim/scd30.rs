@@ -210,10 +210,8 @@ impl Commanded for Scd30 {
 
 #[cfg(test)]
 mod tests {
-    use embedded_hal::i2c::I2c;
-
-    use super::super::chip;
     use super::super::sensirion::tests::Host;
+    use super::super::{Direction, chip};
     use super::*;
 
     /// A host with a chip that is up, in the air of section 1.4.5: 439 ppm, 27.2 Cel, 48.8 %RH.
@@ -278,8 +276,12 @@ mod tests {
     #[test]
     fn a_read_needs_a_stop_before_it_and_three_milliseconds() {
         let mut host = host();
-        assert!(host.bus.write_read(0x61, &[0xD1, 0x00], &mut [0; 3]).is_err(), "a repeated start");
-        host.wait_ms(3);
+        let mut alone = chip("SCD30").unwrap();
+        let (asked, later) = (Duration::from_secs(2), Duration::from_secs(3));
+        assert!(alone.start(Direction::Write, asked) && alone.write(0xD1, asked) && alone.write(0x00, asked));
+        assert!(!alone.start(Direction::Read, later), "a repeated start, however late");
+        alone.stop(later);
+        assert!(alone.start(Direction::Read, later));
         assert_eq!(host.ask(0xD100, &[], 2, 1), Err(host.no_answer()), "too soon");
         host.wait_ms(3);
         assert_eq!(host.ask(0xD100, &[], 3, 1).unwrap(), [FIRMWARE]);

@@ -29,13 +29,15 @@ use reading::Quantity;
 
 use super::Fault;
 use super::device::Moment;
-use super::dust::{Cleaning, DEFAULT_CLEANING_S, Dust};
+use super::dust::{Cleaning, Dust};
 use super::humidity;
 use super::periodic::Periodic;
 use super::sensirion::{Commanded, Executed, double, text};
 use command::Command;
+use settings::Settings;
 
 mod command;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -98,31 +100,6 @@ impl Member {
     /// The one that sits there instead in [`Fault::WrongId`].
     fn another(self) -> Self {
         if self == Self::Sen55 { Self::Sen54 } else { Self::Sen55 }
-    }
-}
-
-/// What can be set. "All commands are volatile" (6.1).
-#[derive(Clone)]
-struct Settings {
-    /// Offset in Cel / 200, slope in 1 / 10000, time constant in s.
-    temperature: [u16; 3],
-    warm_start: u16,
-    voc_tuning: [u16; 6],
-    nox_tuning: [u16; 6],
-    acceleration: u16,
-    cleaning_s: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            temperature: [0; 3],
-            warm_start: 0,
-            voc_tuning: [100, 12, 12, 180, 50, 230],
-            nox_tuning: [1, 12, 12, 720, 50, 230],
-            acceleration: 0,
-            cleaning_s: DEFAULT_CLEANING_S,
-        }
     }
 }
 
@@ -266,14 +243,8 @@ impl Sen5x {
                 self.ready = false;
                 [&masses[..], &numbers].concat()
             }
-            Command::Temperature => self.settings.temperature.to_vec(),
-            Command::WarmStart => vec![self.settings.warm_start],
-            Command::VocTuning => self.settings.voc_tuning.to_vec(),
-            Command::NoxTuning => self.settings.nox_tuning.to_vec(),
-            Command::Acceleration => vec![self.settings.acceleration],
             // Any eight bytes will do: what they mean is the module's own affair.
             Command::VocState => self.restored.unwrap_or([0x4C9A, 0x1F00, 0x02D8, self.values.voc]).to_vec(),
-            Command::CleaningInterval => double(self.settings.cleaning_s).to_vec(),
             Command::ProductName => {
                 let member = if at.has(Fault::WrongId) { self.member.another() } else { self.member };
                 text(member.name(), 16)
@@ -281,7 +252,7 @@ impl Sen5x {
             Command::SerialNumber => text(SERIAL, 16),
             Command::Version => VERSION.to_vec(),
             Command::Status | Command::ClearStatus => double(self.status(at)).to_vec(),
-            Command::Start | Command::StartWithoutPm | Command::Stop | Command::Clean | Command::Reset => Vec::new(),
+            _ => self.settings.get(command),
         }
     }
 
@@ -309,20 +280,8 @@ impl Sen5x {
     fn set(&mut self, command: Command, words: &[u16]) {
         let idle = self.measuring.is_none();
         match (command, words) {
-            (Command::Temperature, &[offset, slope, time]) => self.settings.temperature = [offset, slope, time],
-            (Command::WarmStart, &[word]) => self.settings.warm_start = word,
-            (Command::VocTuning, &[a, b, c, d, e, f]) if idle && is_tuning([a, b, c, d, e, f]) => {
-                self.settings.voc_tuning = [a, b, c, d, e, f];
-            }
-            (Command::NoxTuning, &[a, b, 12, d, 50, f]) if idle && is_tuning([a, b, 12, d, 50, f]) => {
-                self.settings.nox_tuning = [a, b, 12, d, 50, f];
-            }
-            (Command::Acceleration, &[mode @ 0..=2]) => self.settings.acceleration = mode,
             (Command::VocState, &[a, b, c, d]) if idle => self.restored = Some([a, b, c, d]),
-            (Command::CleaningInterval, &[high, low]) => {
-                self.settings.cleaning_s = u32::from(high) << 16 | u32::from(low);
-            }
-            _ => {}
+            _ => self.settings.set(command, words, idle),
         }
     }
 
@@ -342,16 +301,6 @@ impl Sen5x {
         };
         by_mode && by_member
     }
-}
-
-/// Sections 6.1.8 and 6.1.9: the ranges of the tuning parameters.
-fn is_tuning([offset, offset_hours, gain_hours, gating_minutes, deviation, gain]: [u16; 6]) -> bool {
-    (1..=250).contains(&offset)
-        && (1..=1_000).contains(&offset_hours)
-        && (1..=1_000).contains(&gain_hours)
-        && gating_minutes <= 3_000
-        && (10..=5_000).contains(&deviation)
-        && (1..=1_000).contains(&gain)
 }
 
 /// A scaled value as an unsigned word.

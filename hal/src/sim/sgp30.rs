@@ -9,7 +9,7 @@
 //! coarser steps of high values (table 2), the inceptive baseline's effect, and the general call reset.
 //!
 //! Faults: busy acknowledges nothing after the next command; broken fails the self test; the wrong chip is an SGPC3, which
-//! shares the address and the serial number, has a product type of 1, and none of these measurements.
+//! shares the address and some commands, has a product type of 1, and measures TVOC alone (after Sensirion's driver of it).
 
 use std::time::Duration;
 
@@ -116,9 +116,9 @@ impl Commanded for Sgp30 {
 
     fn words(&self, code: u16, at: &Moment<'_>) -> &'static [usize] {
         match code {
-            0x202F | 0x3682 => &[0],
+            0x202F | 0x3682 | 0x2003 | 0x2008 | 0x2015 | 0x2032 => &[0],
             _ if at.has(Fault::WrongId) => &[],
-            0x2003 | 0x2008 | 0x2015 | 0x2032 | 0x2050 | 0x20B3 => &[0],
+            0x2050 | 0x20B3 => &[0],
             0x2061 | 0x2077 => &[1],
             0x201E => &[2],
             _ => &[],
@@ -133,10 +133,12 @@ impl Commanded for Sgp30 {
                 *self = Self { since: Some(at.now), baseline: None };
                 within_10_ms
             }
+            (0x2008, _) if at.has(Fault::WrongId) => Executed::within_ms(50).answering(&self.measurement(at)[1..]),
             (0x2008, _) => Executed::within_ms(12).answering(&self.measurement(at)),
             (0x2015, _) => {
                 let Baseline { co2, tvoc } = self.baseline(at.now);
-                within_10_ms.answering(&[co2, tvoc])
+                let both = [co2, tvoc];
+                within_10_ms.answering(if at.has(Fault::WrongId) { &both[1..] } else { &both })
             }
             (0x201E, &[tvoc, co2]) => {
                 // Before the initialisation there is no algorithm that could take it.
@@ -253,7 +255,12 @@ mod tests {
         assert_ne!(host.ask(0x2032, &[], 220, 1).unwrap(), [0xD400]);
         host.fault(Some(Fault::WrongId));
         assert_eq!(host.ask(0x202F, &[], 10, 1).unwrap()[0] >> 12, 1);
-        assert_eq!(host.send(0x2003, &[]), Err(host.refused()));
+        host.send(0x2003, &[]).unwrap();
+        host.wait_ms(16_000);
+        host.send(0x2008, &[]).unwrap();
+        host.wait_ms(50);
+        assert_eq!(host.read(6).unwrap()[3..], [0xFF; 3], "TVOC alone");
+        assert_eq!(host.send(0x2050, &[]), Err(host.refused()));
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //! takes 10.5 s until the first measurement; after 12 s the sensor here is damaged for good: its signal is 0, and its self
 //! test fails.
 //!
-//! From Sensirion's and ESPHome's drivers, not from the datasheets: the feature set (0x202F), by which the two are told apart.
+//! From drivers, not from the datasheets: the feature set, by which the two are told apart. Sensirion's has the command (0x202F),
+//! Adafruit's the upper byte of the SGP40's answer, and ESPHome's the lower bits of both.
 //! Where versions differ: version 1.0 of the SGP40's gives 250 ms for the self test and this chip 320 ms, as 1.2 does.
 //!
 //! Not modelled: how slowly the signals follow, the first value after the heater was off (to be discarded), what a missing
