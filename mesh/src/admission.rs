@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use libp2p::PeerId;
-use reading::{Frame, FrameError, Kind, NodeId, Payload};
+use reading::{Frame, FrameError, Kind, NodeId, Payload, Verifier};
 
 use crate::allowance::{Allowance, Rate};
 use crate::config::Limits;
@@ -36,6 +36,8 @@ struct Author {
     allowance: Allowance,
     repeats: Allowance,
     strikes: u32,
+    /// With the author's key, since an author signs its own frames only. Some 200 bytes of each remembered author.
+    verifier: Verifier,
 }
 
 /// What becomes of a message.
@@ -121,13 +123,16 @@ impl Admission {
         let Some(source) = source else {
             return Judgement { verdict: Verdict::Reject(Reason::Anonymous), blacklist: false };
         };
-        let verdict = if !self.within_rate(source, now) {
-            Verdict::Ignore(Reason::Rate)
+        let rate = self.rate();
+        let author = self.author(source, now);
+        let checked = if author.allowance.take(rate, now) {
+            check(topic, source, data, &mut author.verifier, directory)
         } else {
-            match check(topic, source, data, directory) {
-                Err(verdict) => verdict,
-                Ok(frame) => self.recognise(source, frame, directory, now),
-            }
+            Err(Verdict::Ignore(Reason::Rate))
+        };
+        let verdict = match checked {
+            Err(verdict) => verdict,
+            Ok(frame) => self.recognise(source, frame, directory, now),
         };
         let blacklist = match verdict {
             Verdict::Reject(_) | Verdict::Ignore(Reason::Rate) => self.strike(source, now),
@@ -193,6 +198,7 @@ impl Admission {
             allowance: Allowance::full(rate, now),
             repeats: Allowance::full(Rate::once_per(REPEAT), now),
             strikes: 0,
+            verifier: Verifier::default(),
         })
     }
 
@@ -221,8 +227,16 @@ impl Admission {
 }
 
 /// Everything about a message that needs no memory of its author.
-fn check(topic: &Topic, source: PeerId, data: &[u8], directory: &Directory) -> Result<Frame, Verdict> {
-    let frame = Frame::verify(data).map_err(|error| match error {
+fn check(
+    topic: &Topic,
+    source: PeerId,
+    data: &[u8],
+    verifier: &mut Verifier,
+    directory: &Directory,
+) -> Result<Frame, Verdict> {
+    // Both signatures are needed, though one key made them: the message's is for whoever forwards it, and what is taken in here
+    // is kept and served long after as a frame, which must prove itself without the message.
+    let frame = verifier.verify(data).map_err(|error| match error {
         FrameError::UnknownVersion(_) => Verdict::Ignore(Reason::Version),
         FrameError::TooLarge(_) => Verdict::Reject(Reason::Size),
         FrameError::Signature => Verdict::Reject(Reason::Forged),

@@ -38,7 +38,7 @@ pub enum MeshEvent {
         /// [`Directory::observe`](crate::Directory::observe), as `live` says. It may come after frames that it describes.
         frame: Frame,
         /// The PeerId of the neighbour it came from, which need not be its author.
-        from: String,
+        from: Arc<str>,
         /// Whether it came by gossip; otherwise it is an announcement out of a neighbour's directory.
         live: bool,
     },

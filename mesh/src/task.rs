@@ -108,6 +108,8 @@ struct Task {
 
 /// A connected peer.
 struct Connected {
+    /// The PeerId, as events show it: base58 takes longer than all else about an event.
+    name: Arc<str>,
     address: Multiaddr,
     dialled: bool,
     since: Instant,

@@ -33,12 +33,25 @@ impl NodeId {
     pub fn from_peer_id_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.strip_prefix(&PEER_ID_PREFIX)?.try_into().ok().map(Self)
     }
+}
 
-    /// Whether `signature` over `parts`, joined, was made by this node. Strict: every holder must come to the same answer.
+/// A node's public key as a point on its curve: ready to verify with.
+#[derive(Clone, Debug)]
+pub(crate) struct PublicKey(VerifyingKey);
+
+impl PublicKey {
+    /// `None` where the bytes are no point on the curve: nobody has such a key, and no signature fits it.
+    pub(crate) fn of(node: &NodeId) -> Option<Self> {
+        VerifyingKey::from_bytes(&node.0).ok().map(Self)
+    }
+
+    pub(crate) fn is_of(&self, node: &NodeId) -> bool {
+        *self.0.as_bytes() == node.0
+    }
+
+    /// Whether `signature` over `message` was made with this key. Strict: every holder must come to the same answer.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
-        VerifyingKey::from_bytes(&self.0)
-            .and_then(|key| key.verify_strict(message, &Signature::from_bytes(signature)))
-            .is_ok()
+        self.0.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
     }
 }
 

@@ -15,7 +15,7 @@ mod time;
 
 pub use author::{Author, Stamp};
 pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason, UnknownName};
-pub use frame::{Epoch, Frame, FrameError, FrameId, MAX_FRAME_BYTES, SIGNATURE_BYTES};
+pub use frame::{Epoch, Frame, FrameError, FrameId, MAX_FRAME_BYTES, SIGNATURE_BYTES, Verifier};
 pub use identity::{BootId, NodeId, NodeIdError, NodeKey};
 pub use kind::{
     Announcement, ClockFix, Event, MAX_ADDRESSES, MAX_CERTIFICATE_BYTES, MAX_READINGS, MAX_SENSORS, Payload, Position,

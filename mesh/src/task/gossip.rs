@@ -154,7 +154,7 @@ impl Task {
             Topic::City(city) => self.interest.iter().any(|selector| selector.matches_city(city)),
         };
         if wanted {
-            self.tell(MeshEvent::Frame { frame, from: from.to_string(), live: true });
+            self.tell(MeshEvent::Frame { frame, from: self.name(&from), live: true });
         }
     }
 
@@ -223,8 +223,9 @@ impl Task {
             })
             .map(|(frame, _)| frame.clone())
             .collect();
+        let own = self.name(&self.own_peer);
         for frame in newly_wanted {
-            self.tell(MeshEvent::Frame { frame, from: self.own_peer.to_string(), live: false });
+            self.tell(MeshEvent::Frame { frame, from: own.clone(), live: false });
         }
         self.join_topics();
     }

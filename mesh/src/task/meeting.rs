@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libp2p::core::ConnectedPoint;
@@ -79,7 +80,9 @@ impl Task {
         let address = address::without_peer(endpoint.get_remote_address().clone());
         tracing::debug!(%peer, %address, dialled = endpoint.is_dialer(), "connected");
         self.dialer.connected(peer);
+        let name: Arc<str> = peer.to_string().into();
         let connected = Connected {
+            name: name.clone(),
             address: address.clone(),
             dialled: endpoint.is_dialer(),
             since: now,
@@ -91,8 +94,13 @@ impl Task {
         };
         self.peers.insert(peer, connected);
         self.metrics.peers.set(gauge(self.peers.len()));
-        self.tell(MeshEvent::PeerConnected { peer: peer.to_string(), address: address.to_string() });
+        self.tell(MeshEvent::PeerConnected { peer: name.to_string(), address: address.to_string() });
         self.ask_directories(now);
+    }
+
+    /// A peer as events show it.
+    pub(super) fn name(&self, peer: &PeerId) -> Arc<str> {
+        self.peers.get(peer).map_or_else(|| peer.to_string().into(), |connected| connected.name.clone())
     }
 
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
@@ -354,7 +362,7 @@ impl Task {
     fn on_learned(&mut self, frame: Frame, from: PeerId) {
         self.metrics.learned.inc();
         if self.wants_node(&frame.node()) {
-            self.tell(MeshEvent::Frame { frame, from: from.to_string(), live: false });
+            self.tell(MeshEvent::Frame { frame, from: self.name(&from), live: false });
         }
     }
 
