@@ -22,7 +22,7 @@ const NODES: [(&str, &str, u64, &[hal::Model]); 5] = [
     ("riverside", "school", 2, &[hal::Model::Sht4x, hal::Model::Pmsa003i]),
     ("hillside", "library", 5, &[hal::Model::Scd4x, hal::Model::Bme280]),
     ("hillside", "roof", 3, &[hal::Model::Bme280, hal::Model::Pmsa003i]),
-    ("harbour", "crane", 5, hal::Model::ALL),
+    ("harbour", "crane", 5, hal::Model::SIMULATED),
 ];
 
 pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {

@@ -38,7 +38,7 @@ pub enum BusSource {
     Simulated {
         /// Chooses place and weather.
         seed: u64,
-        /// The chips' names; a second one of a model gets its second address.
+        /// The chips' names; each gets the first of its addresses that is free.
         models: Vec<String>,
     },
 }
@@ -288,19 +288,24 @@ fn simulated(seed: u64, models: &[String]) -> Result<SimBus, BusError> {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let world = World::new(seed, since_epoch.saturating_sub(POWERED_BEFORE).as_secs_f64());
     let bus = SimBus::in_world(clock, world);
-    let mut placed: Vec<Model> = Vec::new();
+    let mut taken: Vec<u8> = Vec::new();
     for name in models {
         let model: Model = name.parse()?;
-        let nth = placed.iter().filter(|&&other| other == model).count();
-        placed.push(model);
         let member = match model {
             Model::Bme280 => "BME280",
+            Model::Bmp280 => "BMP280",
+            Model::Bme680 => "BME680",
+            Model::Bme688 => "BME688",
+            Model::Aht20 => "AHT20",
+            Model::Ens160 => "ENS160",
             Model::Sht4x => "SHT40",
             Model::Pmsa003i => "PMSA003I",
             Model::Scd4x => "SCD41",
         };
         let chip = sim::chip(member).ok_or_else(|| UnknownModel(name.clone()))?;
-        let address = model.addresses().get(nth).ok_or_else(|| UnknownModel(format!("{name} number {}", nth + 1)))?;
+        let free = model.addresses().iter().find(|address| !taken.contains(address));
+        let address = free.ok_or(BusError::NoAddress { model })?;
+        taken.push(*address);
         bus.attach_at(*address, chip);
     }
     Ok(bus)

@@ -1,7 +1,11 @@
 //! What a driver is. One short file per chip; each is generic over `embedded-hal`, so that it runs unchanged over Linux,
 //! over the simulated chips and over a scripted mock.
 
+pub mod aht20;
 pub mod bme280;
+pub mod bme68x;
+mod bosch;
+pub mod ens160;
 pub mod pmsa003i;
 pub mod scd4x;
 mod sensirion;
@@ -101,7 +105,12 @@ where
     D: DelayNs + 'static,
 {
     match chip.model {
-        Model::Bme280 => Box::new(bme280::Bme280::new(i2c, delay, chip.address)),
+        Model::Bme280 => Box::new(bme280::Bme280::new(i2c, delay, chip.address, bme280::Part::Bme280)),
+        Model::Bmp280 => Box::new(bme280::Bme280::new(i2c, delay, chip.address, bme280::Part::Bmp280)),
+        Model::Bme680 => Box::new(bme68x::Bme68x::new(i2c, delay, chip.address, bme68x::Part::Bme680)),
+        Model::Bme688 => Box::new(bme68x::Bme68x::new(i2c, delay, chip.address, bme68x::Part::Bme688)),
+        Model::Aht20 => Box::new(aht20::Aht20::new(i2c, delay, chip.address)),
+        Model::Ens160 => Box::new(ens160::Ens160::new(i2c, delay, chip.address)),
         Model::Sht4x => Box::new(sht4x::Sht4x::new(i2c, delay, chip.address)),
         Model::Pmsa003i => Box::new(pmsa003i::Pmsa003i::new(i2c, chip.address)),
         Model::Scd4x => Box::new(scd4x::Scd4x::new(i2c, delay)),

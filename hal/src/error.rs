@@ -52,6 +52,12 @@ pub enum BusError {
     /// There is no model of that chip.
     #[error(transparent)]
     UnknownModel(#[from] crate::UnknownModel),
+    /// More chips on a simulated bus than have room there.
+    #[error("a {model} has no room on the simulated bus: other chips have all of its addresses; take one of them away")]
+    NoAddress {
+        /// The chip.
+        model: crate::Model,
+    },
     /// The thread that would own the bus could not be started.
     #[error("cannot start the thread of {bus}")]
     Thread {

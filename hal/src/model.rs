@@ -16,6 +16,16 @@ const KERNEL_TIMEOUT: Duration = Duration::from_secs(1);
 pub enum Model {
     /// Bosch BME280: temperature, humidity, pressure.
     Bme280,
+    /// Bosch BMP280: temperature, pressure.
+    Bmp280,
+    /// Bosch BME680: temperature, humidity, pressure, gas resistance.
+    Bme680,
+    /// Bosch BME688: the same with another gas sensor.
+    Bme688,
+    /// Asair AHT20, DHT20: temperature, humidity.
+    Aht20,
+    /// ScioSense ENS160: TVOC, equivalent CO2.
+    Ens160,
     /// Sensirion SHT40, SHT41, SHT45: temperature, humidity.
     Sht4x,
     /// Plantower PMSA003I: particulate matter.
@@ -46,11 +56,30 @@ pub(crate) struct Datasheet {
 
 impl Model {
     /// Every chip that this build can drive. Where chips share an address, a scan tries them in this order.
-    pub const ALL: &'static [Self] = &[Self::Bme280, Self::Sht4x, Self::Pmsa003i, Self::Scd4x];
+    pub const ALL: &'static [Self] = &[
+        Self::Bme280,
+        Self::Bmp280,
+        Self::Bme680,
+        Self::Bme688,
+        Self::Sht4x,
+        Self::Aht20,
+        Self::Pmsa003i,
+        Self::Scd4x,
+        Self::Ens160,
+    ];
+
+    /// What a simulated bus carries unless it is told otherwise: one chip for each thing that most people measure, at addresses of
+    /// their own.
+    pub const SIMULATED: &'static [Self] = &[Self::Bme280, Self::Sht4x, Self::Pmsa003i, Self::Scd4x];
 
     const fn datasheet(self) -> &'static Datasheet {
         match self {
             Self::Bme280 => &driver::bme280::DATASHEET,
+            Self::Bmp280 => &driver::bme280::BMP280_DATASHEET,
+            Self::Bme680 => &driver::bme68x::BME680_DATASHEET,
+            Self::Bme688 => &driver::bme68x::BME688_DATASHEET,
+            Self::Aht20 => &driver::aht20::DATASHEET,
+            Self::Ens160 => &driver::ens160::DATASHEET,
             Self::Sht4x => &driver::sht4x::DATASHEET,
             Self::Pmsa003i => &driver::pmsa003i::DATASHEET,
             Self::Scd4x => &driver::scd4x::DATASHEET,

@@ -288,7 +288,7 @@ fn a_sample_too_soon_is_no_old_value() {
     settle(&bus, &mut chips, BME280);
     let before = bus.clock().now();
     assert!(is_good(&chips.sample(BME280, &AROUND).readings));
-    assert!(bus.clock().now() - before >= Duration::from_millis(40));
+    assert!(bus.clock().now() - before >= Duration::from_millis(9));
 }
 
 #[test]
@@ -315,6 +315,16 @@ fn a_scan_tells_other_chips_from_ours() {
         let bus = bus();
         assert!(bus.fault(chip.address, Some(Fault::WrongId)));
         let report = Chips::new(bus.clone()).scan().unwrap();
+        if chip == BME280 {
+            // The other chip is a BMP280, which is known too.
+            assert!(
+                report
+                    .found
+                    .iter()
+                    .any(|found| found.chip.model == Model::Bmp280 && found.chip.address == chip.address)
+            );
+            continue;
+        }
         assert_eq!(report.found.len(), 3);
         assert_eq!(report.unknown.iter().map(|unknown| unknown.address).collect::<Vec<_>>(), [chip.address]);
         assert!(!report.unknown[0].detail.is_empty());

@@ -98,7 +98,7 @@ impl Sensors {
     pub fn new(config: SensorsConfig, simulated: Option<u64>) -> Self {
         let sources = match simulated {
             Some(seed) => {
-                let models = hal::Model::ALL.iter().map(|model| model.name().to_owned());
+                let models = hal::Model::SIMULATED.iter().map(|model| model.name().to_owned());
                 let models = match config.chips.as_slice() {
                     [] => models.collect(),
                     chips => chips.iter().map(|chip| chip.model.name().to_owned()).collect(),
