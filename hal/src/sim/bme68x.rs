@@ -2,8 +2,11 @@
 //! cited; what the BME688 has otherwise (`run_gas`, the place of its gas registers, its formula, its variant id) is after Bosch's
 //! BME68x Sensor API 4.4.8, as are the conversion times, of which the datasheet gives none.
 //!
-//! The datasheet does not say when `new_data` goes down. Drivers set forced mode and poll the bit at once (Bosch's for the
-//! Arduino, Pimoroni's, Adafruit's), which only works if a new measurement takes it down: so it does here.
+//! The datasheet does not say when `new_data` goes down. Here it does when data are read. A new measurement cannot take it down:
+//! Pimoroni's driver polls for 100 ms, and begins anew when its heater's 150 ms take longer, but finds the data of the time
+//! before, in the field. Nor can it stay: Adafruit's polls at once after the start, and would never be up to date. So data
+//! that nobody read are new when the next measurement begins, and taken for its own by a driver that does not look at
+//! `measuring`.
 //!
 //! Not modelled: SPI, the BME688's parallel and sequential modes (only forced mode is in the BME680's datasheet), the heater's
 //! current (`idac_heat`, kept as written), and the chip's noise.
@@ -39,6 +42,7 @@ const STARTUP: Duration = Duration::from_millis(2);
 
 /// Registers, table 20.
 const FIELD: u8 = 0x1D;
+const DATA: u8 = 0x1F;
 const FIELD_END: u8 = 0x2D;
 const IDAC_HEAT: u8 = 0x50;
 const RES_HEAT: u8 = 0x5A;
@@ -203,7 +207,6 @@ impl Bme68x {
         let heats = start + Duration::from_micros(1_000 + 477 * 4 + 1_963 * u64::from(samples));
         let ends = heats + Duration::from_micros(477 * 5) + Duration::from_millis(heating_ms.into());
         self.running = Some(Running { heats, ends, index, codes: self.codes(runs_gas.then_some(set_point), at) });
-        self.has_new_data = false;
     }
 
     /// What the converters make of the air now.
@@ -374,8 +377,9 @@ impl Device for Bme68x {
     fn read(&mut self, at: &Moment<'_>) -> u8 {
         self.advance(at);
         let register = self.pointer.next();
+        self.has_new_data &= !(DATA..=FIELD_END).contains(&register);
         // A chip that stops sending does so within the data, not before them: it was fine when it was set up.
-        if at.has(Fault::Truncated) && (FIELD + 5..=FIELD_END).contains(&register) {
+        if at.has(Fault::Truncated) && (DATA + 3..=FIELD_END).contains(&register) {
             return 0xFF;
         }
         self.register(register, at)
