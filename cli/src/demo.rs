@@ -116,10 +116,7 @@ fn free_port() -> anyhow::Result<u16> {
 }
 
 fn chips(models: &[hal::Model]) -> Vec<ChipConfig> {
-    models
-        .iter()
-        .map(|model| ChipConfig { model: *model, bus: None, address: None, port: None, interval: None })
-        .collect()
+    models.iter().map(|model| ChipConfig::new(*model)).collect()
 }
 
 fn plain_topics() -> PublishConfig {

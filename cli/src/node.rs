@@ -111,6 +111,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_tests_and_corrections_is_told_with_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("magpie.toml");
+        let text = "[sensors.quality]\ncondensing = true\nco3 = {}\n[sensors.quality.temperature]\nspike = { suspect = 3 }\n\
+                    flat_line = \"30m\"\n[sensors.correction]\nsea_level = true\n\
+                    [[sensors.chip]]\nmodel = \"BME280\"\ncorrection = { co2 = { offset = 5 } }\n\
+                    [[sensors.chip]]\nmodel = \"SCD4x\"\nquality = { co2 = { spikes = false } }\n\
+                    correction = { co2 = { slope = -1 } }\n";
+        std::fs::write(&file, text).unwrap();
+        let problems = load(Some(&file), std::iter::empty(), flags(&node_args(&[]))).unwrap_err().to_string();
+        for says in [
+            "magpie.toml:2:",
+            "write false to switch the test off",
+            "magpie.toml:3:",
+            "did you mean `co2`?",
+            "magpie.toml:5:",
+            "there is suspect_threshold, fail_threshold",
+            "magpie.toml:6:",
+            "false or a table",
+            "magpie.toml:8:",
+            "there is sea_level_pressure",
+            "magpie.toml:9:",
+            "a BME280 measures no co2; correct temperature, humidity, pressure",
+            "magpie.toml:14:",
+            "did you mean `spike`?",
+            "magpie.toml:15:",
+            "a slope is a number above 0",
+        ] {
+            assert!(problems.contains(says), "no {says} in:\n{problems}");
+        }
+    }
+
+    #[test]
     fn every_problem_is_told_with_its_place() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("magpie.toml");

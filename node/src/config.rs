@@ -10,6 +10,9 @@ use hal::{BusSource, Model, Port};
 use reading::{Label, Quantity};
 use serde::{Deserialize, Deserializer};
 
+use crate::correction::{ChipCorrection, CorrectionConfig};
+use crate::quality::{ChipQuality, QualityConfig};
+
 /// The whole configuration of a node.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -68,6 +71,10 @@ pub struct SensorsConfig {
     /// Multiplexers; what is behind them is found.
     #[serde(rename = "mux")]
     pub muxes: Vec<MuxConfig>,
+    /// When a reading is doubted.
+    pub quality: QualityConfig,
+    /// What is done for all sensors between what was measured and what is published.
+    pub correction: CorrectionConfig,
     /// Chips that are expected, and what is special about them. Others that are found are used all the same.
     #[serde(rename = "chip")]
     pub chips: Vec<ChipConfig>,
@@ -86,7 +93,7 @@ pub struct MuxConfig {
 
 /// One chip that is expected.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ChipConfig {
     /// What it is, e.g. `BME280`.
     #[serde(deserialize_with = "from_str")]
@@ -101,6 +108,36 @@ pub struct ChipConfig {
     /// Time between two readings; that of all sensors where it is not said.
     #[serde(default, deserialize_with = "some_interval")]
     pub interval: Option<Duration>,
+    /// What is different about its quality tests.
+    #[serde(default)]
+    pub quality: ChipQuality,
+    /// How it is corrected.
+    #[serde(default)]
+    pub correction: ChipCorrection,
+}
+
+impl ChipConfig {
+    /// A chip of this model, anywhere, about which nothing is special.
+    pub fn new(model: Model) -> Self {
+        Self {
+            model,
+            bus: None,
+            address: None,
+            port: None,
+            interval: None,
+            quality: ChipQuality::default(),
+            correction: ChipCorrection::default(),
+        }
+    }
+}
+
+/// As derived, and then checked: `remote` makes the derived one a function of the type.
+impl<'de> Deserialize<'de> for ChipConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let chip = Self::deserialize(deserializer)?;
+        chip.correction.check(chip.model).map_err(serde::de::Error::custom)?;
+        Ok(chip)
+    }
 }
 
 /// What else is published.
@@ -227,7 +264,14 @@ impl Default for MeshConfig {
 
 impl Default for SensorsConfig {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(10), buses: Vec::new(), muxes: Vec::new(), chips: Vec::new() }
+        Self {
+            interval: Duration::from_secs(10),
+            buses: Vec::new(),
+            muxes: Vec::new(),
+            quality: QualityConfig::default(),
+            correction: CorrectionConfig::default(),
+            chips: Vec::new(),
+        }
     }
 }
 

@@ -5,16 +5,21 @@
 
 pub mod clock;
 mod config;
+mod correction;
+mod cpu;
+mod delivery;
 mod floor;
 mod key;
 mod link;
 mod metrics;
 mod plain;
+mod quality;
 mod recorder;
 mod sampler;
 mod schedule;
 pub mod sensors;
 mod status;
+mod truth;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,7 +40,9 @@ pub use crate::config::{
     ChipConfig, Config, DialAddress, HttpConfig, LedConfig, ListenAddress, MeshConfig, MuxConfig, Position,
     PublishConfig, SensorsConfig, StoreConfig,
 };
+pub use crate::correction::{ChipCorrection, CorrectionConfig, Method};
 pub use crate::key::KeyError;
+pub use crate::quality::{ChipQuality, QualityConfig};
 pub use crate::status::{ReadingStatus, SensorStatus, Status};
 
 /// Where a node answers about its health and sensors, on its own machine only unless configured otherwise.
@@ -145,8 +152,9 @@ impl Node {
         );
         program.spawn("recorder", async move |stop| recorder.run(orders, stop).await);
         let seed = config.simulate.then(|| seed_of(id));
+        let truth = truth::Truth::new(config.sensors.clone(), config.position.and_then(|p| p.0.altitude_m));
         let sensors = sensors::Sensors::new(config.sensors, seed);
-        let sampler = sampler::Sampler::new(sensors, records, board, &health);
+        let sampler = sampler::Sampler::new(sensors, truth, records, board, &health);
         program.spawn("sampler", async move |stop| sampler.run(stop).await);
         if let Some(server) = server {
             program.spawn("http", async move |stop| server.run(stop).await);

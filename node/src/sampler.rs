@@ -1,13 +1,16 @@
 //! Asks every sensor when it is due, and hands each tick's readings to the recorder. A sensor that is slow or dead never holds
 //! another one back: each tick waits for its own sensors only, and not longer than a deadline.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hal::{Sample, Surroundings};
-use reading::{EventCode, Reading, Reason};
+use hal::Sample;
+use reading::{EventCode, Reading, Reason, Sensor};
 use service::{Component, Health};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinSet};
@@ -15,10 +18,13 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::cpu;
+use crate::delivery::{Change, Deliveries};
 use crate::recorder::{Record, sensor_event};
 use crate::schedule::Schedule;
 use crate::sensors::{Looked, NodeSensor, Sensors};
 use crate::status::StatusBoard;
+use crate::truth::{Truth, Turn};
 
 /// A tick is recorded after this long with what has come by then. Longer than any chip takes that answers at all: a SCD4x has to be
 /// stopped first, which takes 500 ms.
@@ -37,6 +43,7 @@ const STALLED_SAMPLER: Duration = Duration::from_secs(30);
 /// Runs the schedule.
 pub struct Sampler {
     sensors: Sensors,
+    truth: Truth,
     schedule: Schedule,
     records: mpsc::Sender<Record>,
     board: Arc<StatusBoard>,
@@ -46,7 +53,7 @@ pub struct Sampler {
     in_flight: HashSet<usize>,
     ticks: JoinSet<Tick>,
     looks: JoinSet<Looked>,
-    delivering: Vec<Option<bool>>,
+    deliveries: Deliveries,
     last_problems: Vec<String>,
 }
 
@@ -63,9 +70,16 @@ enum Outcome {
 
 impl Sampler {
     /// A sampler that has not looked for sensors yet.
-    pub fn new(sensors: Sensors, records: mpsc::Sender<Record>, board: Arc<StatusBoard>, health: &Health) -> Self {
+    pub fn new(
+        sensors: Sensors,
+        truth: Truth,
+        records: mpsc::Sender<Record>,
+        board: Arc<StatusBoard>,
+        health: &Health,
+    ) -> Self {
         Self {
             sensors,
+            truth,
             schedule: Schedule::default(),
             records,
             board,
@@ -75,7 +89,7 @@ impl Sampler {
             in_flight: HashSet::new(),
             ticks: JoinSet::new(),
             looks: JoinSet::new(),
-            delivering: Vec::new(),
+            deliveries: Deliveries::default(),
             last_problems: Vec::new(),
         }
     }
@@ -129,29 +143,32 @@ impl Sampler {
             }
             self.last_problems = problems;
         }
-        let known = self.delivering.len();
+        let known = self.deliveries.len();
         for (index, sensor) in self.sensors.list().iter().enumerate().skip(known) {
             let NodeSensor { chip, bus, serial, interval, .. } = sensor;
             info!(sensor = index, %chip, bus = bus.name(), serial, ?interval, "sensor found");
             self.schedule.add(sensor.interval, self.start.elapsed());
-            self.delivering.push(None);
+            self.deliveries.add();
         }
         self.board.set_sensors(self.sensors.list(), &self.last_problems);
         self.announce().await;
     }
 
     async fn announce(&self) {
-        let sensors = self.sensors.list().iter().take(reading::MAX_SENSORS).map(NodeSensor::describe).collect();
+        let describe =
+            |sensor: &NodeSensor| Sensor { correction: self.truth.correction_of(sensor), ..sensor.describe() };
+        let sensors = self.sensors.list().iter().take(reading::MAX_SENSORS).map(describe).collect();
         self.record(Record::Sensors(sensors)).await;
     }
 
     fn begin_tick(&mut self) {
         let mut waiting = Vec::new();
-        for index in self.schedule.take_due(self.start.elapsed()) {
+        let now = self.start.elapsed();
+        for index in self.schedule.take_due(now) {
             let Some(sensor) = self.sensors.list().get(index) else { continue };
             let answer = if self.in_flight.insert(index) {
                 let (reply, answer) = oneshot::channel();
-                let around = Surroundings { interval: sensor.interval, ..Surroundings::default() };
+                let around = self.truth.around(now, index, sensor);
                 match sensor.bus.sample(sensor.chip, around, move |sample| drop(reply.send(sample))) {
                     Ok(()) => Ok(answer),
                     Err(_) => Err(Outcome::None(Reason::OVERLOADED, "the bus has too much to do")),
@@ -190,7 +207,7 @@ impl Sampler {
             self.in_flight.clear();
             Tick::default()
         });
-        let mut readings = Vec::new();
+        let mut turns = Vec::with_capacity(tick.len());
         let mut serials_changed = false;
         for (index, outcome) in tick {
             self.in_flight.remove(&index);
@@ -207,7 +224,12 @@ impl Sampler {
                 Outcome::None(reason, detail) => (Err(*reason), (*detail).to_owned()),
             };
             let Some(sensor) = self.sensors.list().get(index) else { continue };
-            let of_sensor = sensor.readings(index, sampled);
+            turns.push(Turn { index, readings: sensor.readings(index, sampled), detail });
+        }
+        let cpu = if self.truth.wants_cpu(self.sensors.list()) { cpu::celsius() } else { None };
+        self.truth.tell(self.start.elapsed(), cpu, self.sensors.list(), &mut turns);
+        let mut readings = Vec::new();
+        for Turn { index, readings: of_sensor, detail } in turns {
             self.board.set_readings(index, &of_sensor, &detail);
             self.note_delivery(index, &of_sensor, &detail).await;
             readings.extend(of_sensor);
@@ -223,22 +245,20 @@ impl Sampler {
 
     /// Says once when a sensor falls silent and once when it is back.
     async fn note_delivery(&mut self, index: usize, readings: &[Reading], detail: &str) {
-        let delivers = readings.iter().any(|reading| reading.value.is_some());
-        let Some(before) = self.delivering.get_mut(index).map(|before| before.replace(delivers)) else { return };
+        let Some(change) = self.deliveries.note(index, readings) else { return };
         let Some(sensor) = self.sensors.list().get(index) else { return };
         let name = format!("{} on {}", sensor.chip, sensor.bus.name());
-        match (before, delivers) {
-            (Some(true), false) => {
+        match change {
+            Change::Lost => {
                 warn!(sensor = index, "{name} stopped delivering: {detail}");
                 let event = sensor_event(EventCode::SENSOR_LOST, index, &format!("{name}: {detail}"));
                 self.record(Record::Event(event)).await;
             }
-            (Some(false), true) => {
+            Change::Back => {
                 info!(sensor = index, "{name} delivers again");
                 self.record(Record::Event(sensor_event(EventCode::SENSOR_BACK, index, &name))).await;
             }
-            (None, false) if !is_starting(readings) => warn!(sensor = index, "{name} does not deliver: {detail}"),
-            _ => {}
+            Change::NeverCame => warn!(sensor = index, "{name} does not deliver: {detail}"),
         }
     }
 
@@ -281,152 +301,9 @@ impl Sampler {
     }
 }
 
-/// A chip that has only just been switched on has nothing to say yet, which is no fault.
-fn is_starting(readings: &[Reading]) -> bool {
-    readings.iter().all(|reading| matches!(reading.reason, Reason::WARMING_UP | Reason::NOT_READY))
-}
-
 async fn wait_until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::SensorsConfig;
-    use hal::sim::{Clock, Fault, SimBus, chip};
-    use reading::{Flag, Quantity};
-
-    /// A sampler over a BME280 and a SHT40 on a bus that the test can spoil.
-    struct Bench {
-        bus: SimBus,
-        records: mpsc::Receiver<Record>,
-        health: Health,
-        stop: CancellationToken,
-        sampler: tokio::task::JoinHandle<Result<(), Infallible>>,
-    }
-
-    impl Bench {
-        fn start() -> Self {
-            let bus = SimBus::new(Clock::real_time());
-            bus.attach(chip("BME280").unwrap());
-            bus.attach(chip("SHT40").unwrap());
-            let config = SensorsConfig { interval: Duration::from_millis(60), ..SensorsConfig::default() };
-            let sensors = Sensors::on(config, hal::Bus::over(bus.clone()).unwrap());
-            let (sender, records) = mpsc::channel(4);
-            let health = Health::new();
-            let board = Arc::new(StatusBoard::new(health.component("sensors"), hal::Led::open(None)));
-            let stop = CancellationToken::new();
-            let sampler = tokio::spawn(Sampler::new(sensors, sender, board, &health).run(stop.clone()));
-            Self { bus, records, health, stop, sampler }
-        }
-
-        /// The next record that `wanted` accepts.
-        async fn next<T>(&mut self, wanted: impl Fn(Record) -> Option<T>) -> T {
-            let patience = Duration::from_secs(20);
-            tokio::time::timeout(patience, async {
-                loop {
-                    let record = self.records.recv().await.expect("the sampler runs");
-                    if let Some(found) = wanted(record) {
-                        return found;
-                    }
-                }
-            })
-            .await
-            .expect("the record comes")
-        }
-
-        async fn readings_where(&mut self, wanted: impl Fn(&Reading) -> bool) -> Reading {
-            self.next(|record| match record {
-                Record::Readings(readings) => readings.into_iter().find(|reading| wanted(reading)),
-                _ => None,
-            })
-            .await
-        }
-
-        fn is_ready(&self) -> bool {
-            self.health.report(std::time::Instant::now()).ready
-        }
-
-        async fn stop(mut self) {
-            self.stop.cancel();
-            self.records.close();
-            while self.records.recv().await.is_some() {}
-            self.sampler.await.unwrap().unwrap();
-        }
-    }
-
-    fn good(quantity: Quantity) -> impl Fn(&Reading) -> bool {
-        move |reading| reading.quantity == quantity && reading.flag == Flag::GOOD
-    }
-
-    #[tokio::test]
-    async fn sensors_are_found_announced_and_read() {
-        let mut bench = Bench::start();
-        let sensors =
-            bench.next(|record| if let Record::Sensors(sensors) = record { Some(sensors) } else { None }).await;
-        let models: Vec<&str> = sensors.iter().map(|sensor| sensor.model.as_str()).collect();
-        assert_eq!(models, ["SHT4x", "BME280"]);
-        assert!(sensors.iter().all(|sensor| sensor.simulated));
-        bench.bus.set(0x76, Quantity::TEMPERATURE, 31.5);
-        let reading = bench
-            .readings_where(|reading| {
-                reading.sensor == 1 && good(Quantity::TEMPERATURE)(reading) && reading.value > Some(31.0)
-            })
-            .await;
-        assert!((reading.value.unwrap() - 31.5).abs() < 0.02, "{reading:?}");
-        assert!(bench.is_ready());
-        bench.stop().await;
-    }
-
-    #[tokio::test]
-    async fn a_sensor_that_falls_silent_is_missing_and_the_other_goes_on() {
-        let mut bench = Bench::start();
-        bench.readings_where(good(Quantity::PRESSURE)).await;
-        bench.bus.fault(0x76, Some(Fault::Unplugged));
-        let lost = bench.next(|record| if let Record::Event(event) = record { Some(event) } else { None }).await;
-        assert_eq!(lost.code, EventCode::SENSOR_LOST);
-        let missing = bench.readings_where(|reading| reading.quantity == Quantity::PRESSURE).await;
-        assert_eq!((missing.value, missing.flag, missing.reason), (None, Flag::MISSING, Reason::NO_ANSWER));
-        bench.readings_where(good(Quantity::TEMPERATURE)).await;
-        assert!(bench.is_ready(), "one good sensor is enough");
-        bench.bus.fault(0x76, None);
-        let back = bench.next(|record| if let Record::Event(event) = record { Some(event) } else { None }).await;
-        assert_eq!(back.code, EventCode::SENSOR_BACK);
-        bench.readings_where(good(Quantity::PRESSURE)).await;
-        bench.stop().await;
-    }
-
-    #[tokio::test]
-    async fn a_node_without_any_good_reading_is_not_ready() {
-        let mut bench = Bench::start();
-        bench.readings_where(good(Quantity::PRESSURE)).await;
-        bench.bus.fault(0x76, Some(Fault::Unplugged));
-        bench.bus.fault(0x44, Some(Fault::Unplugged));
-        let all_missing = |record| match record {
-            Record::Readings(readings) => readings.iter().all(|reading| reading.flag == Flag::MISSING).then_some(()),
-            _ => None,
-        };
-        bench.next(all_missing).await;
-        assert!(!bench.is_ready());
-        bench.bus.fault(0x44, None);
-        bench.readings_where(good(Quantity::TEMPERATURE)).await;
-        assert!(bench.is_ready());
-        bench.stop().await;
-    }
-
-    #[tokio::test]
-    async fn a_hung_bus_is_said_and_heals() {
-        let mut bench = Bench::start();
-        bench.readings_where(good(Quantity::PRESSURE)).await;
-        bench.bus.hold(true);
-        let missing = bench.readings_where(|reading| reading.flag == Flag::MISSING).await;
-        assert!(matches!(missing.reason, Reason::NOT_READY | Reason::BUS_STALLED), "{missing:?}");
-        bench.bus.hold(false);
-        bench.readings_where(good(Quantity::PRESSURE)).await;
-        bench.stop().await;
     }
 }

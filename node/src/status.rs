@@ -59,6 +59,9 @@ pub struct ReadingStatus {
     pub quantity: String,
     /// In `unit`; null where it is missing.
     pub value: Option<f64>,
+    /// What was measured, where `value` is corrected.
+    #[serde(default)]
+    pub raw: Option<f64>,
     /// As in SenML.
     pub unit: String,
     /// How far to trust it.
@@ -92,6 +95,7 @@ impl SensorStatus {
             .map(|reading| ReadingStatus {
                 quantity: reading.quantity.to_string(),
                 value: reading.value.map(reading::shortest),
+                raw: reading.raw.map(reading::shortest),
                 unit: reading.quantity.unit().to_owned(),
                 flag: reading.flag.to_string(),
                 reason: reading.reason.to_string(),

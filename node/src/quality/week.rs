@@ -1,0 +1,149 @@
+//! The tests over a week of real drivers on simulated chips: a chip that is stuck is found, and one that is honest is left alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hal::sim::{Clock, Fault, SimBus, World, chip};
+use hal::{ChipAt, Chips, Model, Surroundings};
+use reading::{Flag, Quantity, Reading, Reason};
+
+use super::{ChipQuality, Instrument, QualityConfig, SensorHistory};
+
+const MIDNIGHT_S: f64 = 1_793_545_200.0;
+const INTERVAL: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A chip, its driver and its history, in the air of a city.
+struct Bench {
+    bus: SimBus,
+    chips: Chips<SimBus>,
+    chip: ChipAt,
+    history: SensorHistory,
+    config: QualityConfig,
+}
+
+impl Bench {
+    fn new(name: &str, seed: u64) -> Self {
+        let model: Model = name.parse().unwrap();
+        let bus = SimBus::in_world(Clock::virtual_time(), World::new(seed, MIDNIGHT_S));
+        bus.attach(chip(name).unwrap());
+        let address = chip(name).unwrap().address();
+        let chips = Chips::new(bus.clone());
+        let (history, config) = (SensorHistory::default(), QualityConfig::default());
+        Self { bus, chips, chip: ChipAt::new(model, address), history, config }
+    }
+
+    /// Waits for the next turn after this one.
+    fn turn(&mut self, interval: Duration) -> Vec<Reading> {
+        let next = self.bus.clock().now() + interval;
+        let readings = self.sample(interval);
+        self.bus.clock().advance(next.saturating_sub(self.bus.clock().now()));
+        readings
+    }
+
+    fn sample(&mut self, interval: Duration) -> Vec<Reading> {
+        let around = Surroundings { interval, ..Surroundings::default() };
+        let sampled = self.chips.sample(self.chip, &around).readings.unwrap_or_default();
+        let reading = |measured: hal::Measured| {
+            let hal::Measured { quantity, value, flag, reason } = measured;
+            Reading { sensor: 0, quantity, value: Some(value), raw: None, flag, reason }
+        };
+        let mut readings: Vec<Reading> = sampled.into_iter().map(reading).collect();
+        let quality = ChipQuality(BTreeMap::new());
+        let about = Instrument { model: self.chip.model, interval, quality: &quality, cpu: None, laser: None };
+        self.history.judge(self.bus.clock().now(), &self.config, about, &mut readings);
+        readings
+    }
+
+    fn turns(&mut self, time: Duration, mut each: impl FnMut(Duration, &[Reading])) {
+        let start = self.bus.clock().now();
+        while self.bus.clock().now() < start + time {
+            let since = self.bus.clock().now() - start;
+            each(since, &self.turn(INTERVAL));
+        }
+    }
+}
+
+/// Flags that only the tests here give.
+fn is_ours(reading: &Reading) -> bool {
+    matches!(reading.reason, Reason::RATE_OF_CHANGE | Reason::SPIKE | Reason::FLAT_LINE | Reason::CONDENSING)
+}
+
+/// By when a stuck series is suspect, and by when it fails.
+fn due(quantity: Quantity) -> (Duration, Duration) {
+    match quantity {
+        Quantity::TEMPERATURE | Quantity::HUMIDITY => (HOUR / 2, 3 * HOUR),
+        _ => (HOUR, 6 * HOUR),
+    }
+}
+
+#[test]
+fn a_stuck_chip_is_found_within_its_time_and_stays_found_for_a_week() {
+    for name in ["BME280", "SHT40", "PMSA003I", "SCD41"] {
+        let mut bench = Bench::new(name, 1);
+        bench.turns(DAY, |_, readings| assert!(!readings.iter().any(is_ours), "{name}: {readings:?}"));
+        bench.bus.fault(bench.chip.address, Some(Fault::Stuck));
+        bench.turns(7 * DAY, |since, readings| {
+            for reading in readings {
+                let (suspect, fail) = due(reading.quantity);
+                // The air may have rested before the chip did.
+                let wanted: &[Flag] = if since >= fail {
+                    &[Flag::FAIL]
+                } else if since >= suspect {
+                    &[Flag::SUSPECT, Flag::FAIL]
+                } else {
+                    continue;
+                };
+                let is_found = wanted.contains(&reading.flag) && reading.reason == Reason::FLAT_LINE;
+                assert!(is_found, "{name} after {since:?}: {reading:?}");
+            }
+        });
+        bench.bus.fault(bench.chip.address, None);
+        bench.turn(INTERVAL);
+        bench.turns(DAY, |since, readings| {
+            assert!(!readings.iter().any(is_ours), "{name} is honest again after {since:?}: {readings:?}");
+        });
+    }
+}
+
+/// Lets a particle counter lose its power `lost` before the next sample, behind its driver's back; whether a wrong value was believed, and
+/// whether any was at the end.
+fn power_loss(lost: Duration, interval: Duration, fan_restart: bool) -> (bool, bool) {
+    let mut bench = Bench::new("PMSA003I", 1);
+    bench.config.fan_restart = fan_restart;
+    for (quantity, dust) in [(Quantity::PM1, 20.0), (Quantity::PM2_5, 30.0), (Quantity::PM10, 45.0)] {
+        bench.bus.set(0x12, quantity, dust);
+    }
+    for _ in 0..20 {
+        bench.turn(interval);
+    }
+    bench.sample(interval);
+    let clock = bench.bus.clock().clone();
+    clock.advance(interval - lost);
+    bench.bus.fault(0x12, Some(Fault::PowerLoss));
+    // Somebody's word to the chip gives it its power back, as late as it is meant to be; its own driver hears nothing of that.
+    let _ = Chips::new(bench.bus.clone()).sample(bench.chip, &Surroundings::default());
+    clock.advance(lost);
+    let (mut believed_wrong, mut believes) = (false, false);
+    for _ in 0..20 {
+        for reading in bench.turn(interval) {
+            let dust = bench.bus.get(0x12, reading.quantity).unwrap();
+            let is_wrong = (f64::from(reading.value.unwrap()) - dust).abs() > 0.1 * dust;
+            believes = reading.flag == Flag::GOOD;
+            believed_wrong |= believes && is_wrong;
+        }
+    }
+    (believed_wrong, believes)
+}
+
+#[test]
+fn a_particle_counter_that_lost_its_power_between_two_samples_is_doubted_while_its_fan_starts() {
+    for (lost_s, interval_s) in [(3, 10), (9, 10), (3, 5), (4, 5), (12, 20), (3, 60)] {
+        let (lost, interval) = (Duration::from_secs(lost_s), Duration::from_secs(interval_s));
+        let (believed_wrong, believes) = power_loss(lost, interval, true);
+        assert!(!believed_wrong && believes, "lost {lost:?} before a sample, every {interval:?}");
+        let (believed_wrong, _) = power_loss(lost, interval, false);
+        assert!(believed_wrong, "without the test it would have been believed");
+    }
+}
