@@ -14,7 +14,28 @@ const BME280: ChipAt = ChipAt::new(Model::Bme280, 0x76);
 const SHT4X: ChipAt = ChipAt::new(Model::Sht4x, 0x44);
 const PMSA003I: ChipAt = ChipAt::new(Model::Pmsa003i, 0x12);
 const SCD4X: ChipAt = ChipAt::new(Model::Scd4x, 0x62);
-const ALL: [ChipAt; 4] = [BME280, SHT4X, PMSA003I, SCD4X];
+const BMP280: ChipAt = ChipAt::new(Model::Bmp280, 0x77);
+const BME680: ChipAt = ChipAt::new(Model::Bme680, 0x76);
+const BME688: ChipAt = ChipAt::new(Model::Bme688, 0x77);
+const AHT20: ChipAt = ChipAt::new(Model::Aht20, 0x38);
+const ENS160: ChipAt = ChipAt::new(Model::Ens160, 0x53);
+
+/// Every chip, and the simulated one that stands for it.
+const ALL: &[(ChipAt, &str)] = &[
+    (BME280, "BME280"),
+    (SHT4X, "SHT40"),
+    (PMSA003I, "PMSA003I"),
+    (SCD4X, "SCD41"),
+    (BMP280, "BMP280"),
+    (BME680, "BME680"),
+    (BME688, "BME688"),
+    (AHT20, "AHT20"),
+    (ENS160, "ENS160"),
+];
+
+fn all() -> impl Iterator<Item = ChipAt> {
+    ALL.iter().map(|(chip, _)| *chip)
+}
 
 const AROUND: Surroundings =
     Surroundings { interval: Duration::from_secs(10), temperature: None, humidity: None, pressure: None };
@@ -28,20 +49,37 @@ const AIR: &[(Quantity, f64, f32)] = &[
     (Quantity::PM2_5, 17.0, 1.0),
     (Quantity::PM10, 26.0, 1.0),
     (Quantity::CO2, 655.0, 5.0),
+    (Quantity::TVOC, 87.0, 1.0),
+    (Quantity::ECO2, 655.0, 1.0),
+    (Quantity::GAS_RESISTANCE, 84_000.0, 100.0),
 ];
 
-/// A bus with one chip of each model of [`ALL`] in that air, long powered.
-fn bus() -> SimBus {
+/// A bus with this chip in that air, long powered, and beside it one of each of the others, as far as the addresses go.
+fn bus_with(chip: ChipAt) -> SimBus {
     let bus = SimBus::new(Clock::virtual_time());
-    // By name, not all that are simulated: some share an address.
-    for model in ["BME280", "SHT40", "PMSA003I", "SCD41"] {
-        let _ = bus.attach(sim::chip(model).unwrap());
-    }
-    for chip in ALL {
+    for chip in neighbours(chip) {
+        let (_, simulated) = ALL.iter().find(|(known, _)| *known == chip).unwrap();
+        assert!(bus.attach_at(chip.address, sim::chip(simulated).unwrap()).is_none());
         set_air(&bus, chip);
     }
     bus.clock().advance(Duration::from_secs(60));
     bus
+}
+
+/// The chips on such a bus, by address.
+fn neighbours(chip: ChipAt) -> Vec<ChipAt> {
+    let mut there = vec![chip];
+    for other in all() {
+        if there.iter().all(|known| known.address != other.address) {
+            there.push(other);
+        }
+    }
+    there.sort_by_key(|chip| chip.address);
+    there
+}
+
+fn bus() -> SimBus {
+    bus_with(BME280)
 }
 
 fn set_air(bus: &SimBus, chip: ChipAt) {
@@ -57,7 +95,7 @@ fn pass(bus: &SimBus, seconds: u64) {
 /// Samples every 10 s until the chip delivers nothing but good values; says how long that took.
 fn settle(bus: &SimBus, chips: &mut Chips<SimBus>, chip: ChipAt) -> Duration {
     let start = bus.clock().now();
-    for _ in 0..12 {
+    for _ in 0..12 + chip.model.warm_up().as_secs() / 10 {
         if is_good(&chips.sample(chip, &AROUND).readings) {
             return bus.clock().now() - start;
         }
@@ -81,9 +119,9 @@ fn assert_honest(chip: ChipAt, readings: &Result<Vec<Measured>, Failure>, contex
 
 #[test]
 fn what_is_measured_is_what_is_there() {
-    let bus = bus();
-    let mut chips = Chips::new(bus.clone());
-    for chip in ALL {
+    for chip in all() {
+        let bus = bus_with(chip);
+        let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
         pass(&bus, 10);
         let sample = chips.sample(chip, &AROUND);
@@ -97,9 +135,9 @@ fn what_is_measured_is_what_is_there() {
 
 #[test]
 fn a_change_shows_in_the_next_measurement() {
-    let bus = bus();
-    let mut chips = Chips::new(bus.clone());
-    for chip in [BME280, SHT4X, SCD4X] {
+    for chip in [BME280, SHT4X, SCD4X, BMP280, BME680, BME688, AHT20] {
+        let bus = bus_with(chip);
+        let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
         assert!(bus.set(chip.address, Quantity::TEMPERATURE, -3.25));
         // A SCD4x has one measurement waiting that is older than the change.
@@ -116,15 +154,15 @@ fn a_change_shows_in_the_next_measurement() {
 
 #[test]
 fn a_fault_gives_a_reason_and_passes_with_its_cause() {
-    for chip in ALL {
+    for chip in all() {
         for &fault in Fault::ALL {
-            let bus = bus();
+            let bus = bus_with(chip);
             let mut chips = Chips::new(bus.clone());
             settle(&bus, &mut chips, chip);
             pass(&bus, 10);
             assert!(bus.fault(chip.address, Some(fault)));
             let mut outcomes = Vec::new();
-            for _ in 0..8 {
+            for _ in 0..8 + chip.model.warm_up().as_secs() / 10 {
                 let before = bus.clock().now();
                 let readings = chips.sample(chip, &AROUND).readings;
                 let took = bus.clock().now() - before;
@@ -163,25 +201,25 @@ fn expected(model: Model, fault: Fault) -> Option<Reason> {
         (_, Fault::Unplugged) => Some(Reason::NO_ANSWER),
         (_, Fault::Stuck | Fault::PowerLoss) => None,
         (_, Fault::WrongId) => Some(Reason::WRONG_CHIP),
-        (Model::Bme280, Fault::Checksum) => None,
+        (Model::Bme280 | Model::Bmp280 | Model::Bme680 | Model::Bme688, Fault::Checksum) => None,
         (_, Fault::Checksum | Fault::Truncated) => Some(Reason::CHECKSUM),
-        (Model::Pmsa003i, Fault::Broken) => Some(Reason::SENSOR_FAULT),
+        (Model::Pmsa003i | Model::Ens160 | Model::Bme680 | Model::Bme688, Fault::Broken) => Some(Reason::SENSOR_FAULT),
         (_, Fault::Broken) => None,
         // A busy SHT4x refuses everything, and so looks like none, after the first time.
         (Model::Pmsa003i | Model::Sht4x, Fault::Busy) => Some(Reason::NO_ANSWER),
         (_, Fault::Busy) => Some(Reason::NOT_READY),
-        (Model::Bme280 | Model::Pmsa003i, Fault::ResetContents) => Some(Reason::RESET_PATTERN),
         // Without registers to look at, a chip that hangs in reset cannot be told from another that knows no command.
-        (_, Fault::ResetContents) => Some(Reason::WRONG_CHIP),
+        (Model::Sht4x | Model::Scd4x, Fault::ResetContents) => Some(Reason::WRONG_CHIP),
+        (_, Fault::ResetContents) => Some(Reason::RESET_PATTERN),
     }
 }
 
 #[test]
 fn a_loss_of_power_between_two_samples_is_noticed() {
     // But not by a PMSA003I, which has nothing to tell it by.
-    for chip in [BME280, SHT4X, SCD4X] {
+    for chip in all().filter(|chip| *chip != PMSA003I) {
         for away_s in [0, 3, 9] {
-            let bus = bus();
+            let bus = bus_with(chip);
             let mut chips = Chips::new(bus.clone());
             settle(&bus, &mut chips, chip);
             pass(&bus, 10);
@@ -214,9 +252,9 @@ fn a_loss_of_power_costs_a_slow_sampler_one_sample() {
 
 #[test]
 fn a_dead_chip_costs_next_to_nothing() {
-    let bus = bus();
-    let mut chips = Chips::new(bus.clone());
-    for chip in ALL {
+    for chip in all() {
+        let bus = bus_with(chip);
+        let mut chips = Chips::new(bus.clone());
         assert!(bus.fault(chip.address, Some(Fault::Unplugged)));
         for _ in 0..100 {
             let before = bus.clock().now();
@@ -243,9 +281,9 @@ fn a_broken_chip_is_started_less_and_less_often() {
 
 #[test]
 fn an_unplugged_chip_is_back_at_the_first_sample() {
-    let bus = bus();
-    let mut chips = Chips::new(bus.clone());
-    for chip in [BME280, SHT4X] {
+    for chip in [BME280, SHT4X, BMP280, BME680, BME688, AHT20] {
+        let bus = bus_with(chip);
+        let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
         assert!(bus.fault(chip.address, Some(Fault::Unplugged)));
         for _ in 0..50 {
@@ -293,41 +331,37 @@ fn a_sample_too_soon_is_no_old_value() {
 
 #[test]
 fn a_scan_finds_every_chip_and_disturbs_none() {
-    let bus = bus();
-    let mut chips = Chips::new(bus.clone());
     let found =
         |chips: &mut Chips<SimBus>| chips.scan().unwrap().found.iter().map(|found| found.chip).collect::<Vec<_>>();
-    assert_eq!(found(&mut chips), [PMSA003I, SHT4X, SCD4X, BME280]);
-    for chip in ALL {
+    for chip in all() {
+        let bus = bus_with(chip);
+        let mut chips = Chips::new(bus.clone());
+        assert_eq!(found(&mut chips), neighbours(chip));
         settle(&bus, &mut chips, chip);
-    }
-    pass(&bus, 10);
-    assert_eq!(found(&mut chips), [PMSA003I, SHT4X, SCD4X, BME280]);
-    for chip in ALL {
+        pass(&bus, 10);
+        assert_eq!(found(&mut chips), neighbours(chip));
         assert!(is_good(&chips.sample(chip, &AROUND).readings), "{chip}");
+        assert!(chips.scan().unwrap().unknown.is_empty());
     }
-    assert!(chips.scan().unwrap().unknown.is_empty());
 }
 
 #[test]
 fn a_scan_tells_other_chips_from_ours() {
-    for chip in ALL {
-        let bus = bus();
+    for chip in all() {
+        let bus = bus_with(chip);
         assert!(bus.fault(chip.address, Some(Fault::WrongId)));
         let report = Chips::new(bus.clone()).scan().unwrap();
-        if chip == BME280 {
-            // The other chip is a BMP280, which is known too.
-            assert!(
-                report
-                    .found
-                    .iter()
-                    .any(|found| found.chip.model == Model::Bmp280 && found.chip.address == chip.address)
-            );
-            continue;
-        }
-        assert_eq!(report.found.len(), 3);
-        assert_eq!(report.unknown.iter().map(|unknown| unknown.address).collect::<Vec<_>>(), [chip.address]);
-        assert!(!report.unknown[0].detail.is_empty());
+        assert!(report.found.iter().all(|found| found.chip != chip), "{chip}: {report:?}");
+        // A Bosch chip becomes one of its sisters, which is known too.
+        let there: Vec<u8> = report
+            .found
+            .iter()
+            .map(|found| found.chip.address)
+            .chain(report.unknown.iter().map(|unknown| unknown.address))
+            .collect();
+        assert_eq!(there.len(), neighbours(chip).len(), "{chip}: {report:?}");
+        assert!(there.contains(&chip.address));
+        assert!(report.unknown.iter().all(|unknown| unknown.address == chip.address && !unknown.detail.is_empty()));
     }
     assert_eq!(Chips::new(SimBus::new(Clock::virtual_time())).scan().unwrap(), hal::ScanReport::default());
 }

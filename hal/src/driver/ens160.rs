@@ -69,6 +69,8 @@ pub struct Ens160<I2C, D> {
     address: u8,
     /// When the chip last had something new, or was started; `None` while it does not run.
     heard: Option<Duration>,
+    /// Whether it had something since it was started.
+    has_measured: bool,
     /// Whether the chip needs a reset before it can be trusted again, which costs its warm-up.
     needs_reset: bool,
 }
@@ -76,7 +78,7 @@ pub struct Ens160<I2C, D> {
 impl<I2C: I2c, D: DelayNs> Ens160<I2C, D> {
     /// A driver for the chip at `address`; it does nothing yet.
     pub fn new(i2c: I2C, delay: D, address: u8) -> Self {
-        Self { i2c, delay, address, heard: None, needs_reset: false }
+        Self { i2c, delay, address, heard: None, has_measured: false, needs_reset: false }
     }
 
     fn read<const N: usize>(&mut self, register: u8) -> Result<[u8; N], Failure> {
@@ -209,6 +211,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Ens160<I2C, D> {
             self.check_mode()?;
         }
         self.needs_reset = false;
+        self.has_measured = false;
         self.heard = Some(now);
         Ok(None)
     }
@@ -222,9 +225,13 @@ impl<I2C: I2c, D: DelayNs> Driver for Ens160<I2C, D> {
             return Err(Failure::new(Reason::NOT_READY, "the chip is not started"));
         };
         let outcome = self.measure(around);
-        match &outcome {
-            Ok(_) => self.heard = Some(now),
-            Err(failure) if self.endures(failure, heard, now) => {}
+        match outcome {
+            Ok(_) => (self.heard, self.has_measured) = (Some(now), true),
+            Err(ref failure) if self.endures(failure, heard, now) => {
+                if failure.reason == Reason::NOT_READY && !self.has_measured {
+                    return Err(Failure::new(Reason::WARMING_UP, "the first measurement has not ended yet"));
+                }
+            }
             Err(_) => self.heard = None,
         }
         outcome
@@ -335,7 +342,7 @@ mod tests {
             (data_with(DATA_BLOCK, 0), Reason::CHECKSUM, false),
             (data([0x83 | NO_VALID_OUTPUT, 2, 174, 0, 148, 2]), Reason::SENSOR_FAULT, true),
             (data([0x83, 0, 0, 0, 0, 0]), Reason::RESET_PATTERN, false),
-            (data(NOTHING_NEW), Reason::NOT_READY, true),
+            (data(NOTHING_NEW), Reason::WARMING_UP, true),
         ] {
             let (outcome, running) = sample(block);
             assert_eq!((outcome.unwrap_err().reason, running), (reason, runs_on));
@@ -364,13 +371,15 @@ mod tests {
         let reset =
             vec![identity(), write(&[0x10, 0xf0]), write(&[0x10, 0x01]), write(&[0x10, 0x02]), read(0x10, &[0x02])];
         let nothing = || [taken_over(), data(NOTHING_NEW)].concat();
-        let (mut mock, mut driver1) = driver(&[taken_over(), nothing(), nothing(), reset.clone()]);
+        let good = [taken_over(), data(DATA_BLOCK)].concat();
+        let (mut mock, mut driver1) = driver(&[taken_over(), good, nothing(), nothing(), reset.clone()]);
         driver1.start(Duration::ZERO).unwrap();
-        for (second, runs) in [(5, true), (6, false)] {
+        assert!(driver1.sample(Duration::from_secs(2), &Surroundings::default()).is_ok());
+        for (second, runs) in [(7, true), (8, false)] {
             let failure = driver1.sample(Duration::from_secs(second), &Surroundings::default()).unwrap_err();
             assert_eq!((failure.reason, driver1.is_running()), (Reason::NOT_READY, runs));
         }
-        driver1.start(Duration::from_secs(7)).unwrap();
+        driver1.start(Duration::from_secs(9)).unwrap();
         mock.done();
 
         let error = data([0xc3, 2, 174, 0, 148, 2]);
