@@ -3,9 +3,11 @@
 //!
 //! - `cpu-heat/1`: the heat of the CPU and its enclosure is taken out of a temperature, T = Traw - (Tcpu - Traw) / factor, Tcpu averaged over a
 //!   minute; what the Pi's HATs use (Pimoroni's enviroplus, factor 2.25).
-//! - `linear/1`: slope * raw + offset, as `magpie sensors calibrate` finds it; after the heat.
+//! - `linear/1`: slope * raw + offset, as `magpie sensors calibrate` finds it. Always of what was measured, which is why a temperature has
+//!   this or the former.
 //! - `dew-point/1`: whoever corrects a temperature says that the air is not as warm as the chip. The water in it is the same, so that
-//!   the relative humidity is computed anew at the corrected temperature. Comes with either of the above.
+//!   the relative humidity is computed anew at the corrected temperature. Comes with either of the above, unless the humidity has a
+//!   line of its own, which was found beside a chip as warm as this one.
 //! - `epa-2021/1`: see [`particles`].
 //! - `sea-level/1`: see [`pressure`]; gives a further quantity and leaves what was measured alone.
 //!
@@ -39,31 +41,28 @@ pub fn correct(chip: &ChipCorrection, around: Around, readings: &mut [Reading]) 
     let air = warm.and_then(|warm| corrected_temperature(chip, around.cpu, warm));
     for reading in readings.iter_mut() {
         let Some(raw) = reading.value.map(f64::from) else { continue };
-        let corrected = match reading.quantity {
-            Quantity::TEMPERATURE if chip.changes_temperature() => air,
-            Quantity::HUMIDITY if chip.changes_temperature() => warm
-                .zip(air)
-                .map(|(warm, air)| humidity::at(raw, warm, air))
-                .map(|humidity| chip.linear(Quantity::HUMIDITY, humidity).clamp(0.0, 100.0)),
-            Quantity::HUMIDITY if chip.is_linear(Quantity::HUMIDITY) => {
-                Some(chip.linear(Quantity::HUMIDITY, raw).clamp(0.0, 100.0))
+        let corrected = match (reading.quantity, chip.quantities.get(&reading.quantity)) {
+            (Quantity::TEMPERATURE, _) if chip.changes_temperature() => air,
+            (Quantity::HUMIDITY, None) if chip.changes_temperature() => {
+                warm.zip(air).map(|(warm, air)| humidity::at(raw, warm, air).clamp(0.0, 100.0))
             }
-            quantity => match chip.quantities.get(&quantity) {
-                None => continue,
-                Some(Method::Linear { .. }) => Some(chip.linear(quantity, raw)),
-                Some(Method::Epa2021) => around.humidity.map(|humidity| particles::epa_2021(raw, humidity)),
-            },
+            (_, None) => continue,
+            (Quantity::HUMIDITY, Some(Method::Linear { slope, offset })) => {
+                Some((slope * raw + offset).clamp(0.0, 100.0))
+            }
+            (_, Some(Method::Linear { slope, offset })) => Some(slope * raw + offset),
+            (_, Some(Method::Epa2021)) => around.humidity.map(|humidity| particles::epa_2021(raw, humidity)),
         };
         set(reading, corrected);
     }
 }
 
 fn corrected_temperature(chip: &ChipCorrection, cpu: Option<f64>, warm: f64) -> Option<f64> {
-    let cooled = match chip.cpu_factor {
-        None => warm,
-        Some(factor) => warm - (cpu? - warm) / factor,
-    };
-    Some(chip.linear(Quantity::TEMPERATURE, cooled))
+    match (chip.cpu_factor, chip.quantities.get(&Quantity::TEMPERATURE)) {
+        (Some(factor), _) => Some(warm - (cpu? - warm) / factor),
+        (None, Some(Method::Linear { slope, offset })) => Some(slope * warm + offset),
+        (None, _) => Some(warm),
+    }
 }
 
 /// A correction that gives no number is none.
@@ -101,8 +100,8 @@ pub fn at_sea_level(altitude_m: f64, humidity: Option<f64>, readings: &[Reading]
 /// The height up to which [`at_sea_level`] means something, m: see [`pressure`].
 pub const HIGHEST_REDUCTION_M: i16 = pressure::HIGHEST_M;
 
-/// What the announcement says of a sensor's corrections; empty for none.
-pub fn names(chip: &ChipCorrection, sea_level: bool) -> Text<64> {
+/// What the announcement says of the corrections of a sensor that measures these quantities; empty for none.
+pub fn names(chip: &ChipCorrection, measured: &[Quantity], sea_level: bool) -> Text<64> {
     let mut names: Vec<(&str, Vec<String>)> = Vec::new();
     let linear = chip.quantities.iter().filter(|(_, method)| matches!(method, Method::Linear { .. }));
     if chip.cpu_factor.is_some() {
@@ -112,7 +111,8 @@ pub fn names(chip: &ChipCorrection, sea_level: bool) -> Text<64> {
     if !linear.is_empty() {
         names.push(("linear/1", linear));
     }
-    if chip.changes_temperature() {
+    let has_line = chip.quantities.contains_key(&Quantity::HUMIDITY);
+    if chip.changes_temperature() && measured.contains(&Quantity::HUMIDITY) && !has_line {
         names.push(("dew-point/1", Vec::new()));
     }
     if chip.quantities.values().any(|method| *method == Method::Epa2021) {
@@ -153,13 +153,15 @@ mod tests {
         reading.raw == Some(raw) && (reading.value.unwrap() - value).abs() < 0.01
     }
 
+    const MEASURED: &[Quantity] = &[Quantity::CO2, Quantity::TEMPERATURE, Quantity::HUMIDITY, Quantity::PRESSURE];
+
     const CPU: Around = Around { cpu: Some(52.0), humidity: None };
 
     #[test]
     fn nothing_is_corrected_that_nobody_asked_for() {
         let readings = vec![good(Quantity::TEMPERATURE, 21.5), good(Quantity::HUMIDITY, 40.0)];
         assert_eq!(corrected("", CPU, readings.clone()), readings);
-        assert_eq!(names(&chip(""), false).as_str(), "");
+        assert_eq!(names(&chip(""), MEASURED, false).as_str(), "");
     }
 
     #[test]
@@ -169,7 +171,7 @@ mod tests {
         // (52 - 30) / 2.2 = 10 K. At a dew point of 10.53 Cel the air of 20 Cel has 54.46 %RH.
         assert!(near(&corrected[0], 20.0, 30.0) && near(&corrected[1], 54.46, 30.0), "{corrected:?}");
         assert!(corrected.iter().all(|reading| reading.flag == Flag::GOOD));
-        assert_eq!(names(&chip("cpu_factor = 2.2"), false).as_str(), "cpu-heat/1, dew-point/1");
+        assert_eq!(names(&chip("cpu_factor = 2.2"), MEASURED, false).as_str(), "cpu-heat/1, dew-point/1");
     }
 
     #[test]
@@ -192,6 +194,15 @@ mod tests {
     }
 
     #[test]
+    fn a_humidity_with_a_line_of_its_own_is_not_moved_by_the_temperature() {
+        let readings = vec![good(Quantity::TEMPERATURE, 21.0), good(Quantity::HUMIDITY, 50.0)];
+        let text = "temperature = { offset = -1 }\nhumidity = { offset = 2 }";
+        let corrected = corrected(text, Around::default(), readings);
+        assert!(near(&corrected[0], 20.0, 21.0) && near(&corrected[1], 52.0, 50.0), "{corrected:?}");
+        assert_eq!(names(&chip(text), MEASURED, false).as_str(), "linear/1 temperature humidity");
+    }
+
+    #[test]
     fn slope_and_offset_are_per_quantity() {
         let text = "humidity = { slope = 1.1, offset = -2 }\nco2 = { offset = 30 }";
         let readings =
@@ -199,14 +210,14 @@ mod tests {
         let corrected = corrected(text, Around::default(), readings);
         assert!(near(&corrected[0], 430.0, 400.0) && near(&corrected[2], 53.0, 50.0), "{corrected:?}");
         assert_eq!((corrected[1].value, corrected[1].raw), (Some(20.0), None));
-        assert_eq!(names(&chip(text), true).as_str(), "linear/1 humidity co2, sea-level/1");
+        assert_eq!(names(&chip(text), MEASURED, true).as_str(), "linear/1 humidity co2, sea-level/1");
     }
 
     #[test]
     fn names_that_are_too_many_lose_their_quantities_and_not_their_versions() {
-        let text = "cpu_factor = 2\ntemperature = {offset=1}\nhumidity = {offset=1}\npressure = {offset=1}";
-        let names = names(&chip(text), true);
-        assert_eq!(names.as_str(), "cpu-heat/1, linear/1, dew-point/1, sea-level/1");
+        let text = "cpu_factor = 2\nhumidity = {offset=1}\npressure = {offset=1}\nco2 = {offset=1}";
+        let names = names(&chip(text), MEASURED, true);
+        assert_eq!(names.as_str(), "cpu-heat/1, linear/1 humidity pressure co2, sea-level/1");
     }
 
     #[test]
@@ -219,7 +230,7 @@ mod tests {
         let without = corrected("pm2_5 = \"epa-2021\"", Around::default(), readings);
         assert_eq!((without[1].value, without[1].raw), (Some(10.0), None));
         assert_eq!((without[1].flag, without[1].reason), (Flag::SUSPECT, Reason::UNCORRECTED));
-        assert_eq!(names(&chip("pm2_5 = \"epa-2021\""), false).as_str(), "epa-2021/1");
+        assert_eq!(names(&chip("pm2_5 = \"epa-2021\""), MEASURED, false).as_str(), "epa-2021/1");
     }
 
     #[test]
@@ -244,9 +255,12 @@ mod tests {
         fn a_correction_never_makes_a_reading_better_or_anything_but_a_number(
             temperature in any::<f32>().prop_filter("a driver gives numbers", |value| value.is_finite()),
             humidity in any::<f32>().prop_filter("a driver gives numbers", |value| value.is_finite()),
-            factor in 0.1..100.0, slope in 0.01..1e30, offset in -1e30..1e30, cpu in proptest::option::of(-50.0..150.0),
+            factor in proptest::option::of(0.1..100.0), slope in 0.01..1e30, offset in -1e30..1e30, cpu in proptest::option::of(-50.0..150.0),
         ) {
-            let text = format!("cpu_factor = {factor}\ntemperature = {{ slope = {slope:e}, offset = {offset:e} }}");
+            let text = match factor {
+                Some(factor) => format!("cpu_factor = {factor}"),
+                None => format!("temperature = {{ slope = {slope:e}, offset = {offset:e} }}"),
+            };
             let flagged = Reading { flag: Flag::FAIL, reason: Reason::OUT_OF_RANGE, ..good(Quantity::HUMIDITY, humidity) };
             let around = Around { cpu, humidity: None };
             let readings = corrected(&text, around, vec![good(Quantity::TEMPERATURE, temperature), flagged]);

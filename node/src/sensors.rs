@@ -24,6 +24,12 @@ pub struct NodeSensor {
 }
 
 impl NodeSensor {
+    /// A sensor that a test has something to say about.
+    #[cfg(test)]
+    pub(crate) fn talked_about(bus: Bus, chip: ChipAt, interval: Duration) -> Self {
+        Self { bus, chip, serial: String::new(), interval, found: true }
+    }
+
     /// What the announcement says of it.
     pub fn describe(&self) -> Sensor {
         Sensor {

@@ -56,8 +56,9 @@ impl Truth {
 
     /// What the announcement says of a sensor's corrections.
     pub fn correction_of(&self, sensor: &NodeSensor) -> Text<64> {
-        let has_pressure = sensor.chip.model.quantities().contains(&Quantity::PRESSURE);
-        correction::names(&self.configured(sensor).1, has_pressure && self.altitude_m.is_some())
+        let measured = sensor.chip.model.quantities();
+        let at_sea_level = measured.contains(&Quantity::PRESSURE) && self.altitude_m.is_some();
+        correction::names(&self.configured(sensor).1, measured, at_sea_level)
     }
 
     /// Tests and corrects what the sensors said at one tick. `cpu` is the temperature of the CPU now, Cel.
@@ -160,5 +161,98 @@ impl Air {
 
     fn pressure(&self, now: Duration, but: Option<usize>) -> Option<f64> {
         self.fresh(now, Quantity::PRESSURE, but).map(|known| known.value).next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hal::sim::{Clock, SimBus};
+    use hal::{Bus, ChipAt, Measured, Model};
+
+    /// Sensors that are only talked about: nobody samples their bus.
+    fn sensors(models: &[Model]) -> Vec<NodeSensor> {
+        let bus = Bus::over(SimBus::new(Clock::virtual_time())).unwrap();
+        let sensor = |model: &Model| {
+            NodeSensor::talked_about(bus.clone(), ChipAt::new(*model, model.addresses()[0]), Duration::from_secs(10))
+        };
+        models.iter().map(sensor).collect()
+    }
+
+    fn truth(chips: &str, altitude_m: Option<i16>) -> Truth {
+        Truth::new(toml::from_str(chips).unwrap(), altitude_m)
+    }
+
+    fn turn(sensors: &[NodeSensor], index: usize, values: &[f32]) -> Turn {
+        let quantities = sensors[index].chip.model.quantities().iter().zip(values);
+        let measured: Vec<Measured> = quantities.map(|(quantity, value)| Measured::good(*quantity, *value)).collect();
+        Turn { index, readings: sensors[index].readings(index, Ok(&measured)), detail: String::new() }
+    }
+
+    /// What goes out of one tick at `second`, with the values of each sensor in turn.
+    fn tick(truth: &mut Truth, sensors: &[NodeSensor], second: u64, values: &[&[f32]]) -> Vec<Reading> {
+        let of_sensor = values.iter().enumerate().filter(|(_, values)| !values.is_empty());
+        let mut turns: Vec<Turn> = of_sensor.map(|(index, values)| turn(sensors, index, values)).collect();
+        truth.tell(Duration::from_secs(second), None, sensors, &mut turns);
+        assert!(turns.is_sorted_by_key(|turn| turn.index));
+        turns.into_iter().flat_map(|turn| turn.readings).collect()
+    }
+
+    const EPA: &str = "[[chip]]\nmodel = \"PMSA003I\"\ncorrection = { pm2_5 = \"epa-2021\" }\n";
+
+    #[test]
+    fn particles_are_judged_and_corrected_by_the_humidity_of_the_same_tick() {
+        let sensors = sensors(&[Model::Pmsa003i, Model::Sht4x]);
+        let mut truth = truth(EPA, None);
+        let out = tick(&mut truth, &sensors, 0, &[&[6.0, 10.0, 12.0], &[20.0, 50.0]]);
+        assert_eq!((out[1].raw, out[1].flag), (Some(10.0), Flag::GOOD));
+        assert!((out[1].value.unwrap() - 6.68).abs() < 0.001);
+        assert_eq!(truth.correction_of(&sensors[0]).as_str(), "epa-2021/1");
+        let fog = tick(&mut truth, &sensors, 10, &[&[6.0, 10.0, 12.0], &[20.0, 58.0]]);
+        assert_eq!(fog[1].flag, Flag::GOOD);
+        let fog = tick(&mut truth, &sensors, 600, &[&[6.0, 10.0, 12.0], &[9.0, 99.0]]);
+        assert_eq!((fog[1].flag, fog[1].reason), (Flag::SUSPECT, Reason::HIGH_HUMIDITY));
+        assert_eq!((fog[4].flag, fog[4].reason), (Flag::SUSPECT, Reason::CONDENSING), "{fog:?}");
+    }
+
+    #[test]
+    fn a_humidity_of_long_ago_is_none() {
+        let sensors = sensors(&[Model::Pmsa003i, Model::Sht4x]);
+        let mut truth = truth(EPA, None);
+        tick(&mut truth, &sensors, 0, &[&[], &[20.0, 50.0]]);
+        let soon = tick(&mut truth, &sensors, 599, &[&[6.0, 10.0, 12.0], &[]]);
+        assert_eq!(soon[1].reason, Reason::NONE);
+        let late = tick(&mut truth, &sensors, 601, &[&[6.0, 10.0, 12.0], &[]]);
+        assert_eq!((late[1].value, late[1].raw, late[1].reason), (Some(10.0), None, Reason::UNCORRECTED));
+    }
+
+    #[test]
+    fn drivers_hear_of_the_other_sensors_and_not_of_themselves() {
+        let sensors = sensors(&[Model::Bme280, Model::Sht4x]);
+        let mut truth = truth("", None);
+        let nothing = truth.around(Duration::ZERO, 0, &sensors[0]);
+        assert_eq!((nothing.temperature, nothing.humidity, nothing.pressure), (None, None, None));
+        assert_eq!(nothing.interval, Duration::from_secs(10));
+        tick(&mut truth, &sensors, 0, &[&[24.0, 40.0, 101_325.0], &[20.0, 50.0]]);
+        let of_bme280 = truth.around(Duration::from_secs(1), 0, &sensors[0]);
+        assert_eq!((of_bme280.temperature, of_bme280.humidity, of_bme280.pressure), (Some(20.0), Some(50.0), None));
+        let of_sht4x = truth.around(Duration::from_secs(1), 1, &sensors[1]);
+        assert_eq!((of_sht4x.temperature, of_sht4x.pressure), (Some(24.0), Some(101_325.0)));
+    }
+
+    #[test]
+    fn pressure_at_sea_level_comes_with_an_altitude_that_it_is_meant_for() {
+        let sensors = sensors(&[Model::Bme280]);
+        let derived = |altitude_m, config: &str| {
+            let mut truth = truth(config, altitude_m);
+            let named = truth.correction_of(&sensors[0]).as_str() == "sea-level/1";
+            let out = tick(&mut truth, &sensors, 0, &[&[20.0, 50.0, 98_000.0]]);
+            assert_eq!(named, out.len() == 4);
+            out.get(3).map(|reading| (reading.quantity, reading.value.unwrap().round()))
+        };
+        assert_eq!(derived(Some(100), ""), Some((Quantity::SEA_LEVEL_PRESSURE, 99_141.0)));
+        assert_eq!(derived(None, ""), None);
+        assert_eq!(derived(Some(1_600), ""), None, "no such formula for Denver");
+        assert_eq!(derived(Some(100), "correction = { sea_level_pressure = false }"), None);
     }
 }

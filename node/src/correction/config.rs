@@ -49,19 +49,7 @@ impl Default for CorrectionConfig {
 impl ChipCorrection {
     /// Whether the temperature is corrected, and the humidity with it.
     pub fn changes_temperature(&self) -> bool {
-        self.cpu_factor.is_some() || self.is_linear(Quantity::TEMPERATURE)
-    }
-
-    pub(super) fn is_linear(&self, quantity: Quantity) -> bool {
-        matches!(self.quantities.get(&quantity), Some(Method::Linear { .. }))
-    }
-
-    /// The value after slope and offset, where there are some.
-    pub(super) fn linear(&self, quantity: Quantity, value: f64) -> f64 {
-        match self.quantities.get(&quantity) {
-            Some(Method::Linear { slope, offset }) => slope * value + offset,
-            _ => value,
-        }
+        self.cpu_factor.is_some() || self.quantities.contains_key(&Quantity::TEMPERATURE)
     }
 
     /// Whether the chip can be corrected like this; if not, why.
@@ -73,6 +61,10 @@ impl ChipCorrection {
         }
         if self.cpu_factor.is_some() && !measures(&Quantity::TEMPERATURE) {
             return Err(format!("a {model} measures no temperature, so cpu_factor has nothing to correct"));
+        }
+        if self.cpu_factor.is_some() && self.quantities.contains_key(&Quantity::TEMPERATURE) {
+            let why = "a line that was found beside a warm CPU has its heat in it already";
+            return Err(format!("cpu_factor and temperature cannot both be corrected: {why}; keep one of them"));
         }
         let is_epa = self.quantities.values().any(|method| *method == Method::Epa2021);
         if is_epa && model != Model::Pmsa003i {
@@ -242,6 +234,7 @@ mod tests {
         let says = |text, model| read(text).unwrap().check(model).unwrap_err();
         assert!(says("co2 = { offset = 1 }", Model::Bme280).contains("a BME280 measures no co2"));
         assert!(says("cpu_factor = 2", Model::Pmsa003i).contains("measures no temperature"));
+        assert!(says("cpu_factor = 2\ntemperature = { offset = 1 }", Model::Bme280).contains("keep one of them"));
         assert_eq!(read("pm2_5 = \"epa-2021\"").unwrap().check(Model::Pmsa003i), Ok(()));
         assert_eq!(read("cpu_factor = 2\nhumidity = { offset = 1 }").unwrap().check(Model::Sht4x), Ok(()));
     }
