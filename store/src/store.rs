@@ -217,7 +217,10 @@ fn read_books(db: &Connection) -> rusqlite::Result<(i64, u64)> {
         .collect::<Result<Vec<_>, _>>()?;
     for run in runs {
         let (count, newest): (u64, i64) = db
-            .prepare_cached("SELECT COUNT(*), COALESCE(MAX(arrived), 0) FROM frame WHERE key > ? AND key <= ?")?
+            .prepare_cached(
+                // The last frame counted is often the newest.
+                "SELECT COUNT(*) FILTER (WHERE key > ?1), COALESCE(MAX(arrived), 0) FROM frame WHERE key >= ?1 AND key <= ?2",
+            )?
             .query_row(params![run.key(run.counted_to), run.key(MAX_SEQ)], |row| Ok((row.get(0)?, row.get(1)?)))?;
         frames += count;
         arrived = arrived.max(newest);

@@ -143,3 +143,21 @@ fn a_store_that_was_made_smaller_shrinks_bit_by_bit() {
     assert!(last < 450, "{last}");
     assert_described(&held(&store, &node));
 }
+
+#[test]
+fn a_new_run_is_younger_than_one_that_was_just_counted() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder.path(), SMALL).unwrap();
+    let (mut before, mut after) = (Node::new(1, 1), Node::new(1, 2));
+    // The run is counted when it has 1024 frames, and ends with that.
+    for frames in before.frames(1024).chunks(8) {
+        store.append(frames).unwrap();
+    }
+    drop(store);
+    let mut store = Store::open(&folder.path(), SMALL).unwrap();
+    for frame in after.frames(100) {
+        store.append(&[frame]).unwrap();
+    }
+    assert_eq!(held(&store, &after).len(), 100);
+    assert!(held(&store, &before).len() < 400);
+}
