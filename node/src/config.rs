@@ -159,6 +159,9 @@ pub struct StoreConfig {
     /// A power cut costs at most this much; a longer one spares the card.
     #[serde(deserialize_with = "interval")]
     pub sync_interval: Duration,
+    /// A directory in memory that outlives the process, for what was not synced yet; without one each frame goes to the card at once.
+    #[serde(deserialize_with = "directory")]
+    pub runtime_directory: Option<PathBuf>,
 }
 
 /// Health and metrics.
@@ -277,7 +280,11 @@ impl Default for SensorsConfig {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { max_bytes: 256 * 1024 * 1024, sync_interval: store::Options::default().sync_interval }
+        Self {
+            max_bytes: 256 * 1024 * 1024,
+            sync_interval: store::Options::default().sync_interval,
+            runtime_directory: variable("RUNTIME_DIRECTORY"),
+        }
     }
 }
 
@@ -325,7 +332,6 @@ pub(crate) fn label_from(text: &str) -> Label {
 
 /// systemd's state directory, else the system's for root, else the user's.
 fn default_state() -> PathBuf {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(directory) = variable("STATE_DIRECTORY") {
         return directory;
     }
@@ -335,6 +341,10 @@ fn default_state() -> PathBuf {
     variable("XDG_STATE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
         .map_or_else(|| PathBuf::from("/var/lib/magpie"), |base| base.join("magpie"))
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 // === fields with a rule of their own ===
@@ -381,6 +391,10 @@ fn store_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Err
     } else {
         Err(serde::de::Error::custom("at least 1048576 bytes are wanted: less is soon gone"))
     }
+}
+
+fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    PathBuf::deserialize(deserializer).map(|path| (!path.as_os_str().is_empty()).then_some(path))
 }
 
 fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {

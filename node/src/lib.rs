@@ -100,7 +100,12 @@ impl Node {
         let id = key.id();
         let floor = floor::SeqnoFloor::load(&config.state.join("seqno-floor")).map_err(StartError::Floor)?;
         let options = store::Options { max_bytes: config.store.max_bytes, sync_interval: config.store.sync_interval };
-        let store = Store::open(&config.state.join("frames.db"), options)?;
+        let mut store = Store::open(&config.state.join("frames.db"), options)?;
+        if let Some(directory) = &config.store.runtime_directory
+            && let Err(error) = store.keep_tail(directory)
+        {
+            tracing::warn!(%error, "the store has no tail");
+        }
         let previous = store.latest_epoch(id)?.map(|(epoch, last_seq)| Previous { epoch, last_seq });
         let clock = clock::Clock::new().map_err(StartError::Clock)?;
         let mut epoch = [0; 8];

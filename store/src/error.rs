@@ -67,6 +67,17 @@ pub enum StoreError {
         /// What the system said.
         problem: String,
     },
+    /// The tail cannot be used. The store can.
+    #[error(
+        "the store's tail {} cannot be used ({problem}); without one each frame goes to the disk by itself, which wears a memory card",
+        path.display()
+    )]
+    Tail {
+        /// The tail.
+        path: PathBuf,
+        /// What is wrong with it, and what to do where that is not plain.
+        problem: String,
+    },
     /// The number of a frame is beyond what the store can hold. Only a broken author comes that far.
     #[error("frame {0} has a number beyond what a store can hold")]
     SeqTooLarge(FrameId),

@@ -199,7 +199,9 @@ type Waiting = (Vec<Frame>, oneshot::Sender<Result<usize, StoreError>>);
 impl Owner {
     fn new(store: Store, stats: Arc<Mutex<StoreStats>>) -> Self {
         let books = StoreStats { last_sync: Some(Instant::now()), ..StoreStats::default() };
-        let mut owner = Self { store, stats, books, sync_due: None, weighed: None, written_before: None };
+        // What a tail kept from an earlier process is synced at once where the store could not.
+        let sync_due = (store.unsynced() > 0).then(Instant::now);
+        let mut owner = Self { store, stats, books, sync_due, weighed: None, written_before: None };
         owner.publish();
         owner
     }

@@ -10,29 +10,32 @@
 //!
 //! # What a card has to take
 //!
-//! An append writes one 512-byte page to SQLite's write-ahead log, and four where a page is full, which is every third frame: a
-//! frame of seven readings takes 138 bytes, because what is the same for a whole run is stored once. The log is carried over into
-//! the file every 256 KiB, not at every sync; a sync is one write in sequence.
+//! A frame of seven readings takes 138 bytes, because what is the same for a whole run is stored once: three fit on a page of 512
+//! bytes. A commit writes the pages that it changed to SQLite's write-ahead log: one for most frames, four where a page is full. The
+//! log is carried over into the file every 256 KiB, not at every sync; a sync is one write in sequence.
 //!
-//! Bytes per reading, at seven readings a frame (`tests/store/wear.rs`; ext4 on x86-64, proc_pid_io(5)):
+//! The kernel writes 4 KiB where 512 bytes changed, and begins to do so by itself after 30 s (`vm.dirty_expire_centisecs`), whatever
+//! the sync interval is. So the card is spared by touching it once per sync: with a *tail* ([`Store::keep_tail`]) frames wait for
+//! that in one open transaction, and in memory that outlives the process.
 //!
-//! | sync after | handed to the kernel | written, by the kernel's account | the same in a full store |
-//! |-|-|-|-|
-//! | each frame | 163 | 759 | 819 |
-//! | 3 frames, 30 s | 163 | 371 | 432 |
-//! | 6 frames, 60 s | 163 | 274 | 334 |
-//! | 30 frames, 5 min | 163 | 196 | 256 |
+//! Bytes per reading that the kernel writes to the disk, by its own account (proc_pid_io(5)), at one frame of seven readings in ten
+//! seconds; ext4 on x86-64, `tests/store/wear.rs`. In haste: four hours' frames as fast as they go, with the log carried over, but without
+//! the kernel's own write-back. In real time: twenty minutes with that, but too short for the log to be carried over, which is some 30
+//! more.
 //!
-//! That is without the kernel's own write-back, which begins after 30 s (`vm.dirty_expire_centisecs`) whatever the sync interval is.
-//! With it, at one frame in ten seconds of real time, 60 s give 351 and 5 min 312. Below that, ext4 commits its own journal for
-//! every append, since the file's time changes: 4.8 KB a reading reach the device, 3.2 KB with the mount option `commit=60`, and
-//! `lazytime` changes nothing. No SQLite setting helps there; not touching the card between syncs would.
+//! | sync interval | in haste | in a full store | in real time | with a tail, in haste | in a full store | in real time |
+//! |-|-|-|-|-|-|-|
+//! | 10 s | 765 | 833 | 785 | 765 | 834 | 731 |
+//! | 60 s | 279 | 350 | 380 | 210 | 244 | 185 |
+//! | 2 min | 231 | 301 | 351 | 135 | 155 | 136 |
+//! | 5 min | 202 | 272 | 385 | 79 | 114 | 78 |
+//!
+//! The full store has 2 MiB. A larger one is emptied in larger parts, and costs less.
 //!
 //! # What a power cut costs
 //!
 //! At most the frames since the last sync, in the order in which they came: the log's checksums end it at the first page
-//! that did not reach the disk, and the file is not touched before the log is safe. A sync interval above half a minute mostly says
-//! how long the kernel may be late, see above.
+//! that did not reach the disk, and the file is not touched before the log is safe.
 
 mod error;
 mod file;
@@ -40,7 +43,9 @@ mod handle;
 mod packed;
 mod query;
 mod retention;
+mod run;
 mod store;
+mod tail;
 
 pub use error::StoreError;
 pub use handle::{StoreHandle, StoreStats};

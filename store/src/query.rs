@@ -6,7 +6,8 @@ use reading::{ClockState, Epoch, Frame, FrameId, NodeId};
 use rusqlite::{OptionalExtension, params};
 
 use crate::StoreError;
-use crate::store::{MAX_SEQ, Run, Store, count};
+use crate::run::{MAX_SEQ, Run, count};
+use crate::store::Store;
 
 /// Rows of a run in the order of their seq, from both tables. Both are read in the order of their keys: nothing is sorted.
 const ROWS: &str = "SELECT key, bytes FROM frame WHERE key BETWEEN ?1 AND ?2

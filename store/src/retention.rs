@@ -10,7 +10,7 @@ use reading::{Frame, Payload};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::file::PAGE_BYTES;
-use crate::store::{MAX_SEQ, Run, SEQ_BITS, count};
+use crate::run::{MAX_SEQ, Run, SEQ_BITS, count};
 
 /// When the store is full, this part of it is emptied at once, so that most appends empty nothing.
 const SLICE: u64 = 64;

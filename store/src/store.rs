@@ -5,20 +5,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reading::{BootId, Epoch, Frame, Kind, NodeId};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use reading::Frame;
+use rusqlite::{Connection, params};
 
-use crate::packed::Beginning;
+use crate::run::{MAX_SEQ, Run, insert};
+use crate::tail::Tail;
 use crate::{StoreError, file};
 
-/// Bits of a row's key that hold the seq; the run's id is above them. 2^36 frames are 54 years at 40 a second.
-pub(crate) const SEQ_BITS: u32 = 36;
-/// The highest seq that a row's key can hold.
-pub(crate) const MAX_SEQ: u64 = (1 << SEQ_BITS) - 1;
-/// Ids of runs that fit above the seq.
-const MAX_RUN: i64 = (1 << (63 - SEQ_BITS)) - 1;
-/// A run's row, with its count of frames, is written once per so many frames: that is also what counting reads.
-const COUNT_STEP: u64 = 1024;
 /// Runs whose latest frames are counted when the file is opened; of older ones those that `COUNT_STEP` left are not in
 /// [`Store::frames`].
 const COUNTED_AT_OPEN: u32 = 256;
@@ -35,10 +28,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 256 MiB: half a year of one frame of seven readings in ten seconds. One minute: see the table in the crate's
+    /// 256 MiB: half a year of one frame of seven readings in ten seconds. Two minutes: see the table in the crate's
     /// documentation.
     fn default() -> Self {
-        Self { max_bytes: 256 * 1024 * 1024, sync_interval: Duration::from_secs(60) }
+        Self { max_bytes: 256 * 1024 * 1024, sync_interval: Duration::from_secs(120) }
     }
 }
 
@@ -48,132 +41,115 @@ pub struct Store {
     pub(crate) db: Connection,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
-    /// The number of the newest transaction, see `file::TABLES`.
-    arrived: i64,
-    /// Rows of both tables.
-    pub(crate) frames: u64,
-    /// Frames since the last sync.
-    unsynced: u64,
+    /// What the open transaction has, where the death of the process does not reach it. Without a tail no transaction stays open.
+    tail: Option<Tail>,
+    /// The open transaction included.
+    books: Books,
+    /// As they were at the last commit.
+    committed: Books,
     /// Damaged frames met while reading.
     pub(crate) damaged: Cell<u64>,
 }
 
-/// A row of the table `run`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
-    pub(crate) id: i64,
-    pub(crate) beginning: Beginning,
-    pub(crate) gone_to: u64,
-    pub(crate) counted_to: u64,
-    pub(crate) counted: u64,
-}
-
-impl Run {
-    pub(crate) const COLUMNS: &str = "id, node, epoch, boot, gone_to, counted_to, counted";
-
-    pub(crate) fn of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            beginning: Beginning { node: NodeId(row.get(1)?), epoch: Epoch(row.get(2)?), boot: BootId(row.get(3)?) },
-            gone_to: row.get(4)?,
-            counted_to: row.get(5)?,
-            counted: row.get(6)?,
-        })
-    }
-
-    /// The key of the run's frame `seq`; of its last possible one where `seq` is beyond that.
-    pub(crate) fn key(&self, seq: u64) -> i64 {
-        (self.id << SEQ_BITS) | seq.min(MAX_SEQ) as i64
-    }
-
-    pub(crate) fn seq(key: i64) -> u64 {
-        key as u64 & MAX_SEQ
-    }
-
-    pub(crate) fn find(db: &Connection, node: NodeId, epoch: Epoch) -> rusqlite::Result<Option<Self>> {
-        db.prepare_cached(
-            "SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE node = ? AND epoch = ?",
-        )?
-        .query_row(params![node.0, epoch.0], Self::of_row)
-        .optional()
-    }
-}
-
-/// Which table holds frames of this kind.
-pub(crate) fn is_announcement(kind: Kind) -> bool {
-    kind == Kind::ANNOUNCEMENT
+#[derive(Clone, Copy, Debug, Default)]
+struct Books {
+    /// The number of the newest append, see `file::TABLES`.
+    arrived: i64,
+    /// Rows of both tables.
+    frames: u64,
+    /// Frames since the last sync.
+    unsynced: u64,
 }
 
 impl Store {
     /// Opens the store at `path`, or creates it. What is no store, or a damaged one, is refused and left as it is.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
         let db = file::open(path)?;
-        let mut store =
-            Self { db, path: path.to_path_buf(), options, arrived: 0, frames: 0, unsynced: 0, damaged: Cell::new(0) };
-        (store.arrived, store.frames) = read_books(&store.db).map_err(|error| store.failed("open", error))?;
-        Ok(store)
+        let books = read_books(&db).map_err(|error| StoreError::sqlite(path, "open", &error))?;
+        let (path, damaged) = (path.to_path_buf(), Cell::new(0));
+        Ok(Self { db, path, options, tail: None, books, committed: books, damaged })
     }
 
-    /// Stores frames in one transaction, and says how many were new. They survive the death of the process when this returns, and a
+    /// From now on keeps what was appended since the last sync in a file in `directory`, which must be on a tmpfs, and spares the
+    /// disk. What the death of a process left in it is stored first.
+    ///
+    /// The directory must outlive the process. On any error the store is as good as without a tail.
+    pub fn keep_tail(&mut self, directory: &Path) -> Result<(), StoreError> {
+        let tail = Tail::open(directory, &self.path)?;
+        let left = !tail.is_empty();
+        self.tail = Some(tail);
+        if left && let Err(error) = self.sync() {
+            tracing::error!(%error, "what was left in the tail is not on the disk yet: it is kept, and tried again");
+        }
+        Ok(())
+    }
+
+    /// Stores frames, all or none, and says how many were new. They survive the death of the process when this returns, and a
     /// power cut after the next [`sync`](Self::sync). A frame that is there already is not stored again; neither is one older than
     /// what retention took.
     pub fn append(&mut self, frames: &[Frame]) -> Result<usize, StoreError> {
         self.append_batches(&[frames]).map(|new| new.iter().sum())
     }
 
-    /// Several [`append`](Self::append)s in one transaction: all are stored, or none.
+    /// Several [`append`](Self::append)s at once: all are stored, or none.
     pub fn append_batches(&mut self, batches: &[&[Frame]]) -> Result<Vec<usize>, StoreError> {
         if let Some(frame) = batches.iter().copied().flatten().find(|frame| frame.seq() > MAX_SEQ) {
             return Err(StoreError::SeqTooLarge(frame.id()));
         }
-        let arrived = self.arrived + 1;
-        let max_bytes = self.options.max_bytes;
-        let written = (|| {
-            let transaction = self.db.transaction()?;
-            let new =
-                batches.iter().map(|batch| insert(&transaction, batch, arrived)).collect::<Result<Vec<_>, _>>()?;
-            let added: usize = new.iter().sum();
-            let removed = if added > 0 { crate::retention::retain(&transaction, max_bytes, added)? } else { 0 };
-            transaction.commit()?;
-            Ok((new, added as u64, removed))
-        })();
-        let (new, added, removed) = written.map_err(|error| self.failed("append", error))?;
-        self.arrived = arrived;
-        self.frames = (self.frames + added).saturating_sub(removed);
-        self.unsynced += added;
-        Ok(new)
+        let stored = self.begin().and_then(|()| {
+            let new = self.insert(batches).map_err(|error| self.failed("append", error))?;
+            let nothing_new = new.iter().all(|new| *new == 0);
+            if !self.tail.as_mut().is_some_and(|tail| nothing_new || tail.takes(batches)) {
+                self.commit()?;
+                self.empty_tail();
+            }
+            Ok(new)
+        });
+        if stored.is_err() {
+            self.roll_back();
+        }
+        stored
     }
 
     /// Makes everything stored so far survive a power cut.
     ///
     /// Only the write-ahead log is synced, which is one write in sequence; it is carried over into the file when it is full.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        if self.unsynced == 0 {
+        if self.books.unsynced == 0 && self.tail.as_ref().is_none_or(Tail::is_empty) {
             return Ok(());
+        }
+        if let Err(error) = self.begin().and_then(|()| self.commit()) {
+            self.roll_back();
+            return Err(error);
         }
         // SQLite locks the file itself, never the log: opening and closing it here takes no lock away.
         File::open(file::wal_path(&self.path))
             .and_then(|log| log.sync_data())
             .map_err(|error| StoreError::io(&self.path, "sync", &error))?;
-        self.unsynced = 0;
+        self.books.unsynced = 0;
+        self.committed = self.books;
+        self.empty_tail();
         Ok(())
     }
 
     /// Syncs, and lets go of the file.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.sync()?;
-        let Self { db, path, .. } = self;
+        let Self { db, path, tail, .. } = self;
+        if let Some(tail) = tail {
+            tail.remove();
+        }
         db.close().map_err(|(_, error)| StoreError::sqlite(&path, "close", &error))
     }
 
     /// Frames stored. Exact but after a crash with more than 256 runs in the file.
     pub fn frames(&self) -> u64 {
-        self.frames
+        self.books.frames
     }
 
     /// Frames that a power cut would take now.
     pub fn unsynced(&self) -> u64 {
-        self.unsynced
+        self.books.unsynced
     }
 
     /// Damaged frames met so far. Each was named in the log.
@@ -199,13 +175,76 @@ impl Store {
         &self.path
     }
 
+    /// Opens the transaction, with what the tail has: an earlier process or an earlier transaction had it and was lost.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        if !self.db.is_autocommit() {
+            return Ok(());
+        }
+        let lost = match &self.tail {
+            Some(tail) => tail.frames().map_err(|error| StoreError::io(tail.path(), "read", &error))?,
+            None => Vec::new(),
+        };
+        let begun = self.db.execute_batch("BEGIN IMMEDIATE").and_then(|()| match lost.as_slice() {
+            [] => Ok(()),
+            lost => self.insert(&[lost]).map(drop),
+        });
+        begun.map_err(|error| {
+            self.abandon();
+            self.failed("append", error)
+        })
+    }
+
+    fn insert(&mut self, batches: &[&[Frame]]) -> rusqlite::Result<Vec<usize>> {
+        let arrived = self.books.arrived + 1;
+        let new = batches.iter().map(|batch| insert(&self.db, batch, arrived)).collect::<Result<Vec<_>, _>>()?;
+        let added: usize = new.iter().sum();
+        let removed = if added > 0 { crate::retention::retain(&self.db, self.options.max_bytes, added)? } else { 0 };
+        self.books.arrived = arrived;
+        self.books.frames = (self.books.frames + added as u64).saturating_sub(removed);
+        self.books.unsynced += added as u64;
+        Ok(new)
+    }
+
+    /// Ends the transaction: the log has it, which the kernel keeps when the process dies.
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.db.execute_batch("COMMIT").map_err(|error| self.failed("append", error))?;
+        self.committed = self.books;
+        Ok(())
+    }
+
+    fn empty_tail(&mut self) {
+        if let Some(tail) = &mut self.tail {
+            tail.clear();
+        }
+    }
+
+    /// Gives the transaction up, and puts what the tail has into a new one: that was promised.
+    fn roll_back(&mut self) {
+        self.abandon();
+        if self.tail.as_ref().is_some_and(|tail| !tail.is_empty())
+            && let Err(error) = self.begin()
+        {
+            tracing::error!(%error, "what is in the tail cannot be read now: it is kept, and tried again");
+        }
+    }
+
+    fn abandon(&mut self) {
+        // SQLite has done it already where the disk was the reason.
+        if !self.db.is_autocommit()
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, store = %self.path.display(), "cannot roll back");
+        }
+        self.books = self.committed;
+    }
+
     pub(crate) fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {
         StoreError::sqlite(&self.path, action, &error)
     }
 }
 
-/// The number of the newest transaction and the number of frames, as far as a bounded look can tell.
-fn read_books(db: &Connection) -> rusqlite::Result<(i64, u64)> {
+/// The books of a store that was just opened, as far as a bounded look can tell.
+fn read_books(db: &Connection) -> rusqlite::Result<Books> {
     let (mut frames, mut arrived): (u64, i64) = db.query_row(
         "SELECT (SELECT COALESCE(SUM(counted), 0) FROM run) + COUNT(*), COALESCE(MAX(arrived), 0) FROM announcement",
         [],
@@ -225,102 +264,5 @@ fn read_books(db: &Connection) -> rusqlite::Result<(i64, u64)> {
         frames += count;
         arrived = arrived.max(newest);
     }
-    Ok((arrived, frames))
-}
-
-/// Inserts a batch and returns how many of it were new.
-fn insert(db: &Transaction<'_>, frames: &[Frame], arrived: i64) -> rusqlite::Result<usize> {
-    let mut new = 0;
-    let mut current: Option<RunBooks> = None;
-    for frame in frames {
-        let books = match &mut current {
-            Some(books) if books.run.beginning.node == frame.node() && books.run.beginning.epoch == frame.epoch() => {
-                books
-            }
-            _ => {
-                if let Some(books) = current.take() {
-                    books.settle(db)?;
-                }
-                current.insert(RunBooks::of(run_for(db, frame)?))
-            }
-        };
-        new += usize::from(books.insert(db, frame, arrived)?);
-    }
-    if let Some(books) = current {
-        books.settle(db)?;
-    }
-    Ok(new)
-}
-
-/// Finds the frame's run, or begins it.
-fn run_for(db: &Connection, frame: &Frame) -> rusqlite::Result<Run> {
-    if let Some(run) = Run::find(db, frame.node(), frame.epoch())? {
-        return Ok(run);
-    }
-    let beginning = Beginning { node: frame.node(), epoch: frame.epoch(), boot: frame.boot() };
-    db.prepare_cached("INSERT INTO run (node, epoch, boot) VALUES (?, ?, ?)")?.execute(params![
-        beginning.node.0,
-        beginning.epoch.0,
-        beginning.boot.0
-    ])?;
-    let id = db.last_insert_rowid();
-    if id > MAX_RUN {
-        return Err(rusqlite::Error::ToSqlConversionFailure("more runs than a store can number".into()));
-    }
-    Ok(Run { id, beginning, gone_to: 0, counted_to: 0, counted: 0 })
-}
-
-/// A run while frames go into it.
-struct RunBooks {
-    run: Run,
-    /// New rows of `frame` that the run's count covers already.
-    late: u64,
-    highest: u64,
-}
-
-impl RunBooks {
-    fn of(run: Run) -> Self {
-        Self { run, late: 0, highest: 0 }
-    }
-
-    fn insert(&mut self, db: &Transaction<'_>, frame: &Frame, arrived: i64) -> rusqlite::Result<bool> {
-        let Self { run, late, highest } = self;
-        let (seq, announcement) = (frame.seq(), is_announcement(frame.kind()));
-        if seq <= run.gone_to {
-            return Ok(false);
-        }
-        // The same identity in both tables would be two frames of one number.
-        let mut statement = db.prepare_cached(if announcement {
-            "INSERT OR IGNORE INTO announcement SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM frame WHERE key = ?1)"
-        } else {
-            "INSERT OR IGNORE INTO frame SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM announcement WHERE key = ?1)"
-        })?;
-        let new = statement.execute(params![run.key(seq), arrived, run.beginning.pack(frame)])? > 0;
-        if new && !announcement {
-            *late += u64::from(seq <= run.counted_to);
-            *highest = seq.max(*highest);
-        }
-        Ok(new)
-    }
-
-    /// Writes the run's count where it must be, or has fallen far behind.
-    fn settle(self, db: &Transaction<'_>) -> rusqlite::Result<()> {
-        let Self { run, late, highest } = self;
-        let (mut counted_to, mut counted) = (run.counted_to, run.counted + late);
-        if highest >= counted_to + COUNT_STEP {
-            counted += count(db, &run, counted_to, highest)?;
-            counted_to = highest;
-        }
-        if (counted_to, counted) != (run.counted_to, run.counted) {
-            db.prepare_cached("UPDATE run SET counted_to = ?, counted = ? WHERE id = ?")?
-                .execute(params![counted_to, counted, run.id])?;
-        }
-        Ok(())
-    }
-}
-
-/// Rows of `frame` with a seq in `after + 1..=to`.
-pub(crate) fn count(db: &Connection, run: &Run, after: u64, to: u64) -> rusqlite::Result<u64> {
-    db.prepare_cached("SELECT COUNT(*) FROM frame WHERE key > ? AND key <= ?")?
-        .query_row(params![run.key(after), run.key(to)], |row| row.get(0))
+    Ok(Books { arrived, frames, unsynced: 0 })
 }

@@ -96,6 +96,8 @@ func TestBrokenManifestsAreRefused(t *testing.T) {
 		{"memory: 64Mi", "memory: 1Gi", "memory"},
 		{"automountServiceAccountToken: false", "automountServiceAccountToken: true", "token"},
 		{"path: /var/lib/magpie", "path: /", "hostPath"},
+		{"medium: Memory", "medium: \"\"", "emptyDir in memory"},
+		{"mountPath: /run/magpie", "mountPath: /run", "emptyDir in memory"},
 		{"fieldPath: spec.nodeName", "fieldPath: metadata.name", "MAGPIE_NAME"},
 	} {
 		t.Run(broken.new, func(t *testing.T) {

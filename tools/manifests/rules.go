@@ -17,6 +17,7 @@ const stopDeadlineSeconds = 10
 
 const (
 	statePath   = "/var/lib/magpie"
+	runPath     = "/run/magpie"
 	busResource = "magpie/i2c"
 )
 
@@ -32,6 +33,7 @@ var rules = []rule{
 	isBounded,
 	stopsInTime,
 	isNamedAfterItsMachine,
+	sparesTheCard,
 }
 
 // check applies the rules to every workload among the objects, and looks at what lies between objects.
@@ -194,6 +196,25 @@ func isNamedAfterItsMachine(pod corev1.PodSpec) []string {
 		}
 	}
 	return nil
+}
+
+// What is not synced yet must be in memory, or every reading would wear the card, and must outlive the container.
+func sparesTheCard(pod corev1.PodSpec) []string {
+	var inMemory []string
+	for _, volume := range pod.Volumes {
+		if volume.EmptyDir != nil && volume.EmptyDir.Medium == corev1.StorageMediumMemory && volume.EmptyDir.SizeLimit != nil {
+			inMemory = append(inMemory, volume.Name)
+		}
+	}
+	var problems []string
+	for _, container := range pod.Containers {
+		if !slices.ContainsFunc(container.VolumeMounts, func(mount corev1.VolumeMount) bool {
+			return mount.MountPath == runPath && !mount.ReadOnly && slices.Contains(inMemory, mount.Name)
+		}) {
+			problems = append(problems, container.Name+": "+runPath+" is no bounded emptyDir in memory")
+		}
+	}
+	return problems
 }
 
 func keepsStateOnTheMachine(pod corev1.PodSpec) []string {

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use store::{Options, Store};
 
+use crate::tail::in_memory;
 use crate::{Folder, Node};
 
-/// Set for the process that is going to be killed: the file, and the epoch to write.
+/// Set for the process that is going to be killed: the epoch to write, the file, and the tail's directory where there is one.
 const VICTIM: &str = "MAGPIE_TEST_VICTIM";
 const KILLS: u8 = 40;
 
@@ -17,9 +19,9 @@ const KILLS: u8 = 40;
 #[test]
 fn victim() {
     let Ok(task) = std::env::var(VICTIM) else { return };
-    let (epoch, path) = task.split_once(' ').unwrap();
-    let mut node = Node::new(1, epoch.parse().unwrap());
-    let mut store = Store::open(path.as_ref(), Options { max_bytes: 128 * 1024, ..Options::default() }).unwrap();
+    let mut task = task.split(' ');
+    let mut node = Node::new(1, task.next().unwrap().parse().unwrap());
+    let mut store = open(task.next().unwrap().as_ref(), task.next().map(Path::new));
     let mut frames = node.frames(1);
     loop {
         store.append(&frames).unwrap();
@@ -32,14 +34,32 @@ fn victim() {
     }
 }
 
+fn open(path: &Path, memory: Option<&Path>) -> Store {
+    let mut store = Store::open(path, Options { max_bytes: 128 * 1024, ..Options::default() }).unwrap();
+    if let Some(memory) = memory {
+        store.keep_tail(memory).unwrap();
+    }
+    store
+}
+
 #[test]
 fn a_killed_store_opens_with_all_that_it_said_was_stored() {
+    kill_again_and_again(None);
+}
+
+#[test]
+fn a_killed_store_with_a_tail_does_too() {
+    kill_again_and_again(Some(in_memory().path()));
+}
+
+fn kill_again_and_again(memory: Option<&Path>) {
     let folder = Folder::new();
     let program = std::env::current_exe().unwrap();
     for epoch in 1..=KILLS {
+        let task = format!("{epoch} {} {}", folder.path().display(), memory.unwrap_or(Path::new("")).display());
         let mut victim = Command::new(&program)
             .args(["--exact", "crash::victim", "--nocapture"])
-            .env(VICTIM, format!("{epoch} {}", folder.path().display()))
+            .env(VICTIM, task.trim_end())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -55,7 +75,7 @@ fn a_killed_store_opens_with_all_that_it_said_was_stored() {
         let stored = lines.filter_map(|line| line.strip_prefix("stored ")?.parse::<u64>().ok()).last().unwrap_or(0);
         killer.join().unwrap();
 
-        let store = Store::open(&folder.path(), Options::default()).unwrap();
+        let store = open(&folder.path(), memory);
         let node = Node::new(1, epoch);
         let last = store.last_seq(node.author.node(), node.author.epoch()).unwrap();
         assert!(last >= stored, "said {stored}, has {last}");

@@ -7,21 +7,22 @@ use store::{Options, Store, StoreError, StoreHandle};
 
 use crate::{Folder, Node};
 
-/// A file system of 192 KiB in memory, as long as this lives; `None` where mounting is not allowed.
-struct SmallDisk(Folder);
+/// A small file system in memory, as long as this lives.
+pub struct SmallDisk(Folder);
 
 impl SmallDisk {
-    fn new() -> Option<Self> {
+    pub fn new(kib: u32) -> Self {
         let folder = Folder::new();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=192k", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"])
             .arg(folder.0.path())
             .output()
             .is_ok_and(|output| output.status.success());
-        mounted.then_some(Self(folder))
+        assert!(mounted, "this test mounts a small file system, for which it must be root: sudo -E make test");
+        Self(folder)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.0.path()
     }
 }
@@ -34,8 +35,7 @@ impl Drop for SmallDisk {
 
 #[tokio::test]
 async fn a_full_disk_is_said_and_loses_nothing() {
-    let disk =
-        SmallDisk::new().expect("this test mounts a small file system, for which it must be root: sudo -E make test");
+    let disk = SmallDisk::new(192);
     let path = disk.path().join("frames.db");
     let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![1; 64 * 1024]).unwrap();

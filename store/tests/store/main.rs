@@ -9,6 +9,7 @@ mod handle;
 mod model;
 mod queries;
 mod retention;
+mod tail;
 mod wear;
 
 use std::path::PathBuf;

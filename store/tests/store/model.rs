@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use reading::{Frame, FrameId};
 
+use crate::tail::in_memory;
 use crate::{Folder, Node};
 
 #[derive(Clone, Debug)]
@@ -33,11 +34,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_is_a_map(steps in prop::collection::vec(step(), 1..30)) {
+    fn the_store_is_a_map(with_tail: bool, steps in prop::collection::vec(step(), 1..30)) {
         let mut nodes = [Node::new(1, 1), Node::new(1, 2), Node::new(2, 1)];
         let frames: Vec<Vec<Frame>> = nodes.iter_mut().map(|node| node.frames(FRAMES)).collect();
-        let folder = Folder::new();
-        let mut store = folder.open();
+        let (folder, memory) = (Folder::new(), in_memory());
+        let open = || {
+            let mut store = folder.open();
+            if with_tail {
+                store.keep_tail(memory.path()).unwrap();
+            }
+            store
+        };
+        let mut store = open();
         let mut model: BTreeMap<FrameId, Frame> = BTreeMap::new();
         for step in steps {
             match step {
@@ -50,7 +58,7 @@ proptest! {
                 Step::Sync => store.sync().unwrap(),
                 Step::Reopen => {
                     drop(store);
-                    store = folder.open();
+                    store = open();
                 }
             }
             prop_assert_eq!(store.frames(), model.len() as u64);
