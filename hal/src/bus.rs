@@ -104,9 +104,10 @@ impl Bus {
         }
     }
 
-    /// The same over a simulated bus of the caller's, who can set values and faults on it.
+    /// The same over a simulated bus of the caller's, who can set values and faults on it, with the multiplexers that are on it now.
     pub fn over(bus: SimBus) -> Result<Self, BusError> {
-        Self::start("sim-1".to_owned(), true, bus, Vec::new())
+        let muxes = bus.muxes();
+        Self::start("sim-1".to_owned(), true, bus, muxes)
     }
 
     fn start<C: Connect + Send + 'static>(

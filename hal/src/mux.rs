@@ -3,9 +3,12 @@
 //! After the TCA9548A datasheet (SCPS207); sections are its. Two equal chips of one address live behind two ports. A chip behind a
 //! port must not have an address that somebody on the bus itself has: the port is connected to the bus, not put in its place.
 //!
+//! What is written has no checksum, and the wrong port may have a chip with the same address: so it is read back (section 8.5.3).
+//!
 //! A multiplexer cannot be told from other chips without writing to it, so it is used only where the configuration names it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 
 use embedded_hal::i2c::{Error, ErrorKind, ErrorType, I2c, Operation};
@@ -50,7 +53,7 @@ impl<I2C: I2c> Muxes<I2C> {
     }
 
     /// Connects `port` and nothing else, with as few writes as that takes.
-    fn connect(&self, port: Option<Port>) -> Result<(), I2C::Error> {
+    fn connect(&self, port: Option<Port>) -> Result<(), WireError<I2C::Error>> {
         let connected = self.0.connected.get();
         if connected == Some(port) {
             return Ok(());
@@ -63,13 +66,16 @@ impl<I2C: I2c> Muxes<I2C> {
                 continue;
             }
             // Section 8.6.2: a bit for each port.
-            let outcome = mux
-                .i2c
-                .write(mux.address, &[wanted.map_or(0, |port| 1u8.checked_shl(port.channel.into()).unwrap_or(0))]);
-            match outcome {
+            let control = wanted.map_or(0, |port| 1u8.checked_shl(port.channel.into()).unwrap_or(0));
+            match mux.i2c.write(mux.address, &[control]) {
                 // One that is not there connects nothing.
-                Err(error) if wanted.is_none() && matches!(error.kind(), ErrorKind::NoAcknowledge(_)) => {}
-                outcome => outcome?,
+                Err(error) if wanted.is_none() && matches!(error.kind(), ErrorKind::NoAcknowledge(_)) => continue,
+                outcome => outcome.map_err(WireError::Bus)?,
+            }
+            let mut held = [0];
+            mux.i2c.read(mux.address, &mut held).map_err(WireError::Bus)?;
+            if held != [control] {
+                return Err(WireError::NotSwitched { mux: mux.address, wanted: control, held: held[0] });
             }
         }
         self.0.connected.set(Some(port));
@@ -84,14 +90,44 @@ pub(crate) struct Wire<I2C> {
     pub(crate) muxes: Muxes<I2C>,
 }
 
+/// Why a transfer behind a port failed.
+pub(crate) enum WireError<E> {
+    /// What the bus says.
+    Bus(E),
+    /// The multiplexer does not hold what was written to it.
+    NotSwitched { mux: u8, wanted: u8, held: u8 },
+}
+
+impl<E: Error> Error for WireError<E> {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Bus(error) => error.kind(),
+            Self::NotSwitched { .. } => ErrorKind::Other,
+        }
+    }
+}
+
+/// Drivers show a bus error to people through `Debug`: it is all that `embedded-hal` asks of one.
+impl<E: fmt::Debug> fmt::Debug for WireError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bus(error) => error.fmt(f),
+            Self::NotSwitched { mux, wanted, held } => write!(
+                f,
+                "the multiplexer at 0x{mux:02x} was told to connect ports 0x{wanted:02x} and says 0x{held:02x}: is it one?"
+            ),
+        }
+    }
+}
+
 impl<I2C: I2c> ErrorType for Wire<I2C> {
-    type Error = I2C::Error;
+    type Error = WireError<I2C::Error>;
 }
 
 impl<I2C: I2c> I2c for Wire<I2C> {
-    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), I2C::Error> {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), Self::Error> {
         self.muxes.connect(self.port)?;
-        let outcome = self.i2c.transaction(address, operations);
+        let outcome = self.i2c.transaction(address, operations).map_err(WireError::Bus);
         // The multiplexer may have lost its power with the chip.
         if outcome.is_err() && self.port.is_some() {
             self.muxes.0.connected.set(None);
@@ -102,6 +138,8 @@ impl<I2C: I2c> I2c for Wire<I2C> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use embedded_hal::i2c::NoAcknowledgeSource;
 
     use super::*;
@@ -111,6 +149,9 @@ mod tests {
     struct Notes {
         notes: Rc<RefCell<Vec<String>>>,
         silent: Rc<Cell<Option<u8>>>,
+        /// What the multiplexers hold, and whether they hold anything new.
+        held: Rc<RefCell<BTreeMap<u8, u8>>>,
+        forgets: Rc<Cell<bool>>,
     }
 
     const CHIP: u8 = 0x44;
@@ -123,13 +164,20 @@ mod tests {
         fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), ErrorKind> {
             let note = match operations {
                 [Operation::Write(bytes)] => format!("{address:02x}={:02x}", bytes[0]),
-                _ => "read".to_owned(),
+                _ if address == CHIP => "read".to_owned(),
+                _ => format!("{address:02x}?"),
             };
             self.notes.borrow_mut().push(note);
-            match self.silent.get() {
-                Some(silent) if silent == address => Err(ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown)),
-                _ => Ok(()),
+            if self.silent.get() == Some(address) {
+                return Err(ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown));
             }
+            let mut held = self.held.borrow_mut();
+            match operations {
+                [Operation::Write(bytes)] if !self.forgets.get() => drop(held.insert(address, bytes[0])),
+                [Operation::Read(bytes)] => bytes[0] = held.get(&address).copied().unwrap_or_default(),
+                _ => {}
+            }
+            Ok(())
         }
     }
 
@@ -175,11 +223,11 @@ mod tests {
     #[test]
     fn only_what_changes_is_written() {
         let bench = Bench::new(&[0x70, 0x71]);
-        assert_eq!(bench.read(port(0x70, 0)), well("70=01 71=00 read"));
+        assert_eq!(bench.read(port(0x70, 0)), well("70=01 70? 71=00 71? read"));
         assert_eq!(bench.read(port(0x70, 0)), well("read"));
-        assert_eq!(bench.read(port(0x70, 7)), well("70=80 read"));
-        assert_eq!(bench.read(port(0x71, 2)), well("70=00 71=04 read"));
-        assert_eq!(bench.read(None), well("71=00 read"));
+        assert_eq!(bench.read(port(0x70, 7)), well("70=80 70? read"));
+        assert_eq!(bench.read(port(0x71, 2)), well("70=00 70? 71=04 71? read"));
+        assert_eq!(bench.read(None), well("71=00 71? read"));
     }
 
     #[test]
@@ -188,7 +236,7 @@ mod tests {
         bench.silence(Some(CHIP));
         assert!(!bench.read(port(0x70, 1)).0);
         bench.silence(None);
-        assert_eq!(bench.read(port(0x70, 1)), well("70=02 read"));
+        assert_eq!(bench.read(port(0x70, 1)), well("70=02 70? read"));
     }
 
     #[test]
@@ -197,5 +245,18 @@ mod tests {
         bench.silence(Some(0x70));
         assert_eq!(bench.read(port(0x70, 0)), (false, "70=01".to_owned()));
         assert_eq!(bench.read(None), well("70=00 read"));
+    }
+
+    #[test]
+    fn a_multiplexer_that_does_not_switch_is_no_way_to_a_chip() {
+        let bench = Bench::new(&[0x70]);
+        bench.bus.forgets.set(true);
+        let mut wire = Wire { i2c: bench.bus.clone(), port: port(0x70, 3), muxes: bench.muxes.clone() };
+        let error = wire.read(CHIP, &mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(format!("{error:?}").contains("at 0x70 was told to connect ports 0x08 and says 0x00"), "{error:?}");
+        bench.bus.notes.borrow_mut().clear();
+        bench.bus.forgets.set(false);
+        assert_eq!(bench.read(port(0x70, 3)), well("70=08 70? read"));
     }
 }

@@ -27,6 +27,7 @@ mod clock;
 mod device;
 mod dust;
 mod ens160;
+mod mux;
 mod humidity;
 mod periodic;
 mod pmsa003i;
