@@ -18,6 +18,7 @@ pub async fn run(args: args::SensorsArgs) -> anyhow::Result<Exit> {
     let (args, read) = match &args.command {
         SensorsCommand::Scan(args) => (args, false),
         SensorsCommand::Read(args) => (args, true),
+        SensorsCommand::Calibrate(args) => return crate::calibrate::run(args).await,
     };
     let status = match running_node(args).await {
         Some(status) => status?,
@@ -28,6 +29,9 @@ pub async fn run(args: args::SensorsArgs) -> anyhow::Result<Exit> {
     } else {
         for line in status.sensors.iter().flat_map(|sensor| if read { readings(sensor) } else { vec![chip(sensor)] }) {
             output::line(&line)?;
+        }
+        if !read && !status.sensors.is_empty() {
+            output::line(&configuration(&status.sensors))?;
         }
     }
     for problem in &status.problems {
@@ -93,6 +97,22 @@ fn chip(sensor: &SensorStatus) -> String {
     )
 }
 
+/// What makes a node expect exactly these chips, to be pasted into its configuration.
+fn configuration(sensors: &[SensorStatus]) -> String {
+    let entry = |sensor: &SensorStatus| {
+        let (bus, port) = match sensor.bus.split_once('/') {
+            Some((bus, port)) => (bus, format!("port = \"{port}\"\n")),
+            None => (sensor.bus.as_str(), String::new()),
+        };
+        format!(
+            "\n[[sensors.chip]]\nmodel = \"{}\"\nbus = \"{bus}\"\n{port}address = 0x{:02x}",
+            sensor.model, sensor.address
+        )
+    };
+    let entries: Vec<String> = sensors.iter().map(entry).collect();
+    format!("\n# To be warned when one of them is missing, put this into /etc/magpie/magpie.toml:{}", entries.join("\n"))
+}
+
 fn readings(sensor: &SensorStatus) -> Vec<String> {
     let name = format!("{}@{}/0x{:02x}", sensor.model, sensor.bus, sensor.address);
     if sensor.readings.is_empty() {
@@ -112,4 +132,31 @@ fn value(name: &str, reading: &ReadingStatus, detail: &str) -> String {
         (flag, reason) => format!("{flag} ({reason})"),
     };
     format!("{name:<24} {:<14} {value:<17} {flag} {detail}", reading.quantity).trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_pasted() {
+        let sensor = |bus: &str, address| SensorStatus {
+            bus: bus.to_owned(),
+            address,
+            model: "BME280".to_owned(),
+            serial: String::new(),
+            simulated: false,
+            interval_ms: 10_000,
+            readings: Vec::new(),
+            detail: String::new(),
+        };
+        let text = configuration(&[sensor("i2c-1", 0x76), sensor("i2c-1/0x70.3", 0x77)]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("magpie.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = crate::node::load(Some(&file), std::iter::empty(), service::Flags::new()).unwrap();
+        let [plain, behind] = config.sensors.chips.as_slice() else { panic!("{:?}", config.sensors.chips) };
+        assert_eq!((plain.bus.as_deref(), plain.address, plain.port), (Some("i2c-1"), Some(0x76), None));
+        assert_eq!(behind.port, Some(hal::Port { mux: 0x70, channel: 3 }));
+    }
 }

@@ -245,12 +245,30 @@ impl Sensors {
             let address = wanted.address.or_else(|| wanted.model.addresses().first().copied()).unwrap_or(0);
             let chip = ChipAt { model: wanted.model, address, port: wanted.port };
             let place = wanted.bus.as_deref().or(bus.map(Bus::name)).unwrap_or("any bus");
-            problems.push(format!("{chip} on {place} is configured but does not answer: check its wiring and address"));
+            let fix = self.instead_of(chip).unwrap_or_else(|| "check its wiring and address".to_owned());
+            problems.push(format!("{chip} on {place} is configured but does not answer: {fix}"));
             if let (None, Some(bus)) = (found, bus.cloned()) {
                 let interval = self.interval_of(bus.name(), chip);
                 self.add(NodeSensor { bus, chip, serial: String::new(), interval, found: false }, problems);
             }
         }
+    }
+
+    /// What was found that the owner may have meant: another chip at the same address, or the same chip at another one.
+    fn instead_of(&self, chip: ChipAt) -> Option<String> {
+        let found = || self.sensors.iter().filter(|sensor| sensor.found);
+        if let Some(other) = found().find(|sensor| (sensor.chip.address, sensor.chip.port) == (chip.address, chip.port)) {
+            return Some(format!("a {} is there; correct `model` or `address` under [[sensors.chip]]", other.chip.model));
+        }
+        let same = found().filter(|sensor| sensor.chip.model == chip.model);
+        let mut unclaimed = same.filter(|sensor| !self.config.chips.iter().any(|wanted| sensor.is_meant_by(wanted)));
+        let other = unclaimed.next()?;
+        let (port, address) = (other.chip.port, other.chip.address);
+        let port = port.map(|port| format!(", port = \"{port}\"")).unwrap_or_default();
+        Some(format!(
+            "one answers at 0x{address:02x} on {}; correct it under [[sensors.chip]] to address = 0x{address:02x}{port}",
+            other.bus.name()
+        ))
     }
 
     fn add(&mut self, sensor: NodeSensor, problems: &mut Problems) {
@@ -365,6 +383,21 @@ mod tests {
         assert!(sensors.look().await.is_empty());
         let [sensor] = sensors.list() else { panic!("{:?}", sensors.list()) };
         assert_eq!((sensor.chip.model, sensor.chip.address), (Model::Bme280, 0x77));
+    }
+
+    #[tokio::test]
+    async fn what_is_there_instead_is_said() {
+        let bus = SimBus::new(Clock::real_time());
+        bus.attach_at(0x77, chip("BME280").unwrap());
+        bus.attach(chip("SHT40").unwrap());
+        let wanted = ChipConfig { address: Some(0x76), ..ChipConfig::new(Model::Bme280) };
+        let config = SensorsConfig { chips: vec![wanted], ..SensorsConfig::default() };
+        let problems = Sensors::on(config, Bus::over(bus.clone()).unwrap()).look().await;
+        assert!(problems[0].contains("one answers at 0x77 on sim-1"), "{problems:?}");
+        let wanted = ChipConfig { address: Some(0x77), ..ChipConfig::new(Model::Bmp280) };
+        let config = SensorsConfig { chips: vec![wanted], ..SensorsConfig::default() };
+        let problems = Sensors::on(config, Bus::over(bus).unwrap()).look().await;
+        assert!(problems[0].contains("a BME280 is there"), "{problems:?}");
     }
 
     #[tokio::test]

@@ -76,7 +76,7 @@ impl SensorStatus {
     /// A sensor before its first turn.
     pub fn of(sensor: &NodeSensor) -> Self {
         Self {
-            bus: sensor.bus.name().to_owned(),
+            bus: sensor.bus_name(),
             address: sensor.chip.address,
             model: sensor.chip.model.to_string(),
             serial: sensor.serial.clone(),
