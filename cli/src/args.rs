@@ -171,6 +171,51 @@ pub enum SensorsCommand {
     Scan(BusArgs),
     /// Read every chip once.
     Read(BusArgs),
+    /// Find slope and offset of one sensor against a reference, and print them as configuration.
+    Calibrate(CalibrateArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  magpie sensors calibrate --sensor SHT4x --quantity temperature --reference 21.4
+      beside a thermometer that says 21.4: an offset
+  magpie sensors calibrate --sensor SCD4x --quantity co2 --node seoul/lab/reference --for 24h
+      beside a good node: slope and offset
+  magpie sensors calibrate --sensor PMSA003I --quantity pm2_5 --csv station.csv --measured node.jsonl
+      afterwards; the first line of station.csv is time,reference, node.jsonl is what `magpie sub --json` wrote
+  magpie sensors calibrate --sensor SHT4x --quantity humidity --csv pairs.csv
+      the first line of pairs.csv is measured,reference")]
+pub struct CalibrateArgs {
+    /// The sensor: SHT4x, or SHT4x@i2c-1/0x44 where there are several.
+    #[arg(long, value_name = "MODEL[@BUS/ADDRESS]")]
+    pub sensor: String,
+    /// What to calibrate, e.g. temperature.
+    #[arg(long)]
+    pub quantity: Quantity,
+    /// What it should say now, and until the end of --for.
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true, value_parser = finite, required_unless_present_any = ["csv", "node"], conflicts_with_all = ["csv", "node"])]
+    pub reference: Option<f64>,
+    /// What it should have said: a table with a first line that names the columns.
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
+    pub csv: Option<PathBuf>,
+    /// A node that says what it should say, e.g. seoul/lab/reference.
+    #[arg(long, value_name = "CITY/AREA/NODE", value_parser = reference_node)]
+    pub node: Option<Selector>,
+    /// What the sensor said: lines of `magpie sub --json` [default: the node on this machine is asked].
+    #[arg(long, value_name = "FILE", requires = "csv")]
+    pub measured: Option<PathBuf>,
+    /// Compare for this long; Ctrl-C ends it early.
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    pub duration: Duration,
+    /// Values that are further apart in time than this are no pair.
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    pub within: Duration,
+    /// Where the node on this machine answers.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4711")]
+    pub http: std::net::SocketAddr,
+    #[command(flatten)]
+    pub meet: MeetArgs,
 }
 
 /// Which buses.
@@ -251,6 +296,21 @@ fn value(text: &str) -> Result<(Quantity, f32), String> {
         Ok(value) if value.is_finite() => Ok((quantity, value)),
         _ => Err(format!("\"{value}\" is not a finite number")),
     }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
+        .ok_or_else(|| format!("\"{text}\" is not a finite number"))
+}
+
+/// One node by its path; the quantity is another argument.
+fn reference_node(text: &str) -> Result<Selector, String> {
+    if text.split('/').count() != 3 {
+        return Err("write CITY/AREA/NODE, e.g. seoul/lab/reference".to_owned());
+    }
+    format!("{text}/+").parse().map_err(|error: reading::SelectorError| error.to_string())
 }
 
 /// More than this is no sensor, and one author is shut out for less by every node's limits.

@@ -1,6 +1,7 @@
 //! `magpie`: one subcommand for each thing that a person does.
 
 mod args;
+mod calibrate;
 mod demo;
 mod doctor;
 mod exit;

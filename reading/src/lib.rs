@@ -24,4 +24,4 @@ pub use kind::{
 pub use path::{Label, LabelError, Place, Selector, SelectorError};
 pub use plain::{PlainLine, PlainMessage, shortest};
 pub use text::{Text, TextError};
-pub use time::rfc3339;
+pub use time::{parse_rfc3339, rfc3339};
