@@ -32,6 +32,9 @@
 //!
 //! The full store has 2 MiB. A larger one is emptied in larger parts, and costs less.
 //!
+//! What reaches the device is more, since ext4 commits its own journal for every write that changes a file's time. A file system by
+//! itself, 4 KiB blocks, fifteen minutes: at 2 min 2171 bytes a reading without a tail and 305 with one, at 60 s 552 with one.
+//!
 //! # What a power cut costs
 //!
 //! At most the frames since the last sync, in the order in which they came: the log's checksums end it at the first page
