@@ -1,6 +1,6 @@
 //! Makes up for what QEMU's model of the Pi's I2C controller, hw/i2c/bcm2835_i2c.c, leaves behind after a refusal.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 use std::ptr::null_mut;
 
 use super::abi::{Object, qemu, refuse};
@@ -30,7 +30,7 @@ pub(super) fn finish_transfer(object: *mut Object) -> bool {
         // SAFETY: the device is on a bus, for it is in a transfer there. `I2CBus` begins with its `BusState`. Called at
         // a start, this frees the bus's list of addressed devices, which QEMU does not look at again when the start is
         // refused.
-        unsafe { (qemu().i2c_end_transfer)((qemu().qdev_get_parent_bus)(object)) };
+        unsafe { (qemu().i2c_end_transfer)(controllers_bus(object)) };
     }
     unfinished
 }
@@ -58,9 +58,8 @@ struct Registers {
 
 /// To be called at the start of a read.
 pub(super) fn forget_refused_write(object: *mut Object) {
-    // SAFETY: the device is on a bus, for it is addressed there.
-    let bus = unsafe { (qemu().qdev_get_parent_bus)(object) };
-    let Some(controller) = controller_of(bus) else { return };
+    let bus = controllers_bus(object);
+    let Some(controller) = owner_of(bus).filter(|owner| is_a(*owner, c"bcm2835-i2c")) else { return };
     // SAFETY: a plain question.
     let address = unsafe { (qemu().object_property_get_uint)(object, c"address".as_ptr(), null_mut()) };
     for word in 0..SEARCHED_WORDS {
@@ -78,23 +77,32 @@ pub(super) fn forget_refused_write(object: *mut Object) {
     refuse("BCM2835I2CState is laid out otherwise than in QEMU 10.0");
 }
 
-/// The bcm2835-i2c that a bus is the child of; none on a bus of another controller.
-fn controller_of(bus: *mut Object) -> Option<*mut Object> {
-    // SAFETY: the path is a text that is ours to free; the controller of a bus in use stays.
+/// The bus on which the controller addresses a device: behind multiplexers it is not the device's own. The devices that are
+/// addressed are listed there.
+fn controllers_bus(object: *mut Object) -> *mut Object {
+    // SAFETY: the device is on a bus, for it is addressed there; so is each multiplexer on the way.
+    let bus_of = |device| unsafe { (qemu().qdev_get_parent_bus)(device) };
+    let mut bus = bus_of(object);
+    while let Some(multiplexer) = owner_of(bus).filter(|owner| is_a(*owner, c"pca9548")) {
+        bus = bus_of(multiplexer);
+    }
+    bus
+}
+
+/// The device that a bus is the child of.
+fn owner_of(bus: *mut Object) -> Option<*mut Object> {
+    // SAFETY: the path is a text that is ours to free; the owner of a bus in use stays.
     unsafe {
         let path = (qemu().object_get_canonical_path)(bus);
         let text = CStr::from_ptr(path).to_string_lossy().into_owned();
         (qemu().g_free)(path.cast());
         let parent = super::c_text(text.rsplit_once('/')?.0);
-        let controller = (qemu().object_resolve_path)(parent.as_ptr(), null_mut());
-        let is_ours = !controller.is_null() && is_called((qemu().object_get_typename)(controller), c"bcm2835-i2c");
-        is_ours.then_some(controller)
+        let owner = (qemu().object_resolve_path)(parent.as_ptr(), null_mut());
+        (!owner.is_null()).then_some(owner)
     }
 }
 
-/// # Safety
-/// `name` ends in a zero.
-unsafe fn is_called(name: *const c_char, expected: &CStr) -> bool {
-    // SAFETY: as demanded.
-    unsafe { CStr::from_ptr(name) == expected }
+fn is_a(object: *mut Object, expected: &CStr) -> bool {
+    // SAFETY: a type's name is a text that stays.
+    unsafe { CStr::from_ptr((qemu().object_get_typename)(object)) == expected }
 }
