@@ -8,7 +8,7 @@ use hal::sim::SimBus;
 use hal::{ChipAt, Chips, Model, Surroundings};
 use reading::{Flag, Quantity};
 
-use crate::world::WORLDS;
+use crate::world::worlds;
 
 /// How far what a driver says may be from what is there: the chip's resolution at the driver's settings, and what integer
 /// arithmetic loses.
@@ -66,13 +66,13 @@ pub fn is_to_come(model: &str) -> bool {
     is_to_come
 }
 
-/// In every world: each driver and ours, on one chip after the other, are right. What a driver is known to get wrong must be
+/// In every world that the model is made for: each driver and ours, on one chip after the other, are right. What a driver is known to get wrong must be
 /// wrong somewhere, so that it is noticed when it is mended.
 pub fn agree(model: &str, drivers: &[Driver], tolerances: Tolerances<'_>) {
     let mut python = Python::start().unwrap();
     for driver in drivers {
         let mut found_wrong = BTreeSet::new();
-        for world in &WORLDS {
+        for world in worlds(model) {
             let (bus, address) = world.bus(model);
             let place = format!("on a {model}, {}", world.name);
             let said = driver.read(&mut python, &bus);

@@ -21,8 +21,8 @@ pub struct World {
     nox_index: f64,
 }
 
-/// All within what every chip here can say; what they do at their ends is their own tests' matter.
-pub const WORLDS: [World; 5] = [
+/// All within what every chip here can say.
+const WORLDS: [World; 5] = [
     World {
         name: "room",
         celsius: 21.37,
@@ -89,6 +89,21 @@ pub const WORLDS: [World; 5] = [
         nox_index: 123.0,
     },
 ];
+
+/// Near the ends of what [`WEATHERPROOF`] chips can say.
+const EXTREMES: [World; 2] = [
+    World { name: "stratosphere", celsius: -38.6, percent: 97.5, pascal: 31_200.0, ohm: 7_900_000.0, ..WORLDS[0] },
+    World { name: "sauna", celsius: 83.7, percent: 2.2, pascal: 108_900.0, ohm: 1_700.0, ..WORLDS[0] },
+];
+
+/// Made for -40 to 85 Cel.
+const WEATHERPROOF: &[&str] = &["BME280", "BMP280", "BME680", "BME688", "SHT31", "SHT40", "AHT20"];
+
+/// The worlds that a model is made for.
+pub fn worlds(model: &str) -> impl Iterator<Item = &'static World> {
+    let extremes: &[World] = if WEATHERPROOF.contains(&model) { &EXTREMES } else { &[] };
+    WORLDS.iter().chain(extremes)
+}
 
 impl World {
     pub fn value(&self, quantity: Quantity) -> f64 {
