@@ -129,7 +129,8 @@ pub(super) fn humidity_code(percent: f64, t_fine: f64) -> u32 {
 mod tests {
     use super::*;
 
-    /// The integer arithmetic of sections 3.3.1 to 3.3.3: 0.01 Cel, Pa, 0.001 %RH.
+    /// The integer arithmetic of sections 3.3.1 to 3.3.3: 0.01 Cel, Pa, 0.001 %RH. In 64 bits, for in the datasheet's 32 the term
+    /// with `par_p10` overflows above 106500 Pa.
     fn integer(adc_t: i64, adc_p: i64, adc_h: i64) -> (i64, i64, i64) {
         let var1 = (adc_t >> 3) - (i64::from(T1) << 1);
         let var2 = (var1 * i64::from(T2)) >> 11;
