@@ -299,9 +299,18 @@ fn simulated(seed: u64, models: &[String]) -> Result<SimBus, BusError> {
             Model::Bme688 => "BME688",
             Model::Aht20 => "AHT20",
             Model::Ens160 => "ENS160",
+            Model::Sht3x => "SHT31",
             Model::Sht4x => "SHT40",
             Model::Pmsa003i => "PMSA003I",
             Model::Scd4x => "SCD41",
+            Model::Scd30 => "SCD30",
+            Model::Sgp30 => "SGP30",
+            Model::Sgp40 => "SGP40",
+            Model::Sgp41 => "SGP41",
+            Model::Sps30 => "SPS30",
+            Model::Sen50 => "SEN50",
+            Model::Sen54 => "SEN54",
+            Model::Sen55 => "SEN55",
         };
         let chip = sim::chip(member).ok_or_else(|| UnknownModel(name.clone()))?;
         let free = model.addresses().iter().find(|address| !taken.contains(address));

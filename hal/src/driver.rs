@@ -6,10 +6,18 @@ pub mod bme280;
 pub mod bme68x;
 mod bosch;
 pub mod ens160;
+mod gas_index;
+mod laser;
 pub mod pmsa003i;
+pub mod scd30;
 pub mod scd4x;
+pub mod sen5x;
 mod sensirion;
+pub mod sgp30;
+pub mod sgp4x;
+pub mod sht3x;
 pub mod sht4x;
+pub mod sps30;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -80,7 +88,7 @@ pub struct Surroundings {
 pub struct Measured {
     /// What was measured.
     pub quantity: Quantity,
-    /// In the quantity's unit; always a finite number.
+    /// In the quantity's unit; always a finite number, which means nothing where the flag is missing.
     pub value: f32,
     /// How far to trust it.
     pub flag: Flag,
@@ -111,9 +119,18 @@ where
         Model::Bme688 => Box::new(bme68x::Bme68x::new(i2c, delay, chip.address, bme68x::Part::Bme688)),
         Model::Aht20 => Box::new(aht20::Aht20::new(i2c, delay, chip.address)),
         Model::Ens160 => Box::new(ens160::Ens160::new(i2c, delay, chip.address)),
+        Model::Sht3x => Box::new(sht3x::Sht3x::new(i2c, delay, chip.address)),
         Model::Sht4x => Box::new(sht4x::Sht4x::new(i2c, delay, chip.address)),
         Model::Pmsa003i => Box::new(pmsa003i::Pmsa003i::new(i2c, chip.address)),
         Model::Scd4x => Box::new(scd4x::Scd4x::new(i2c, delay)),
+        Model::Scd30 => Box::new(scd30::Scd30::new(i2c, delay)),
+        Model::Sgp30 => Box::new(sgp30::Sgp30::new(i2c, delay)),
+        Model::Sgp40 => Box::new(sgp4x::Sgp4x::new(i2c, delay, sgp4x::Part::Sgp40)),
+        Model::Sgp41 => Box::new(sgp4x::Sgp4x::new(i2c, delay, sgp4x::Part::Sgp41)),
+        Model::Sps30 => Box::new(sps30::Sps30::new(i2c, delay)),
+        Model::Sen50 => Box::new(sen5x::Sen5x::new(i2c, delay, sen5x::Part::Sen50)),
+        Model::Sen54 => Box::new(sen5x::Sen5x::new(i2c, delay, sen5x::Part::Sen54)),
+        Model::Sen55 => Box::new(sen5x::Sen5x::new(i2c, delay, sen5x::Part::Sen55)),
     }
 }
 
@@ -121,6 +138,11 @@ impl Measured {
     /// A value that passed the tests made here.
     pub fn good(quantity: Quantity, value: f32) -> Self {
         Self { quantity, value, flag: Flag::GOOD, reason: Reason::NONE }
+    }
+
+    /// No value of this quantity, though the chip has others.
+    pub fn missing(quantity: Quantity, reason: Reason) -> Self {
+        Self { quantity, value: 0.0, flag: Flag::MISSING, reason }
     }
 
     /// A value that is wrong where it lies outside what the chip can measure.

@@ -26,12 +26,30 @@ pub enum Model {
     Aht20,
     /// ScioSense ENS160: TVOC, equivalent CO2.
     Ens160,
+    /// Sensirion SHT30, SHT31, SHT33, SHT35: temperature, humidity.
+    Sht3x,
     /// Sensirion SHT40, SHT41, SHT45: temperature, humidity.
     Sht4x,
     /// Plantower PMSA003I: particulate matter.
     Pmsa003i,
     /// Sensirion SCD40, SCD41: CO2, temperature, humidity.
     Scd4x,
+    /// Sensirion SCD30: CO2, temperature, humidity.
+    Scd30,
+    /// Sensirion SGP30: TVOC, equivalent CO2.
+    Sgp30,
+    /// Sensirion SGP40: VOC index.
+    Sgp40,
+    /// Sensirion SGP41: VOC index, NOx index.
+    Sgp41,
+    /// Sensirion SPS30: particulate matter.
+    Sps30,
+    /// Sensirion SEN50: particulate matter.
+    Sen50,
+    /// Sensirion SEN54: particulate matter, temperature, humidity, VOC index.
+    Sen54,
+    /// Sensirion SEN55: the same and NOx index.
+    Sen55,
 }
 
 /// What the rest of the program needs to know of a chip; it stands beside the chip's driver.
@@ -62,9 +80,18 @@ impl Model {
         Self::Bme680,
         Self::Bme688,
         Self::Sht4x,
+        Self::Sht3x,
         Self::Aht20,
         Self::Pmsa003i,
         Self::Scd4x,
+        Self::Scd30,
+        Self::Sgp30,
+        Self::Sgp40,
+        Self::Sgp41,
+        Self::Sps30,
+        Self::Sen50,
+        Self::Sen54,
+        Self::Sen55,
         Self::Ens160,
     ];
 
@@ -80,9 +107,18 @@ impl Model {
             Self::Bme688 => &driver::bme68x::BME688_DATASHEET,
             Self::Aht20 => &driver::aht20::DATASHEET,
             Self::Ens160 => &driver::ens160::DATASHEET,
+            Self::Sht3x => &driver::sht3x::DATASHEET,
             Self::Sht4x => &driver::sht4x::DATASHEET,
             Self::Pmsa003i => &driver::pmsa003i::DATASHEET,
             Self::Scd4x => &driver::scd4x::DATASHEET,
+            Self::Scd30 => &driver::scd30::DATASHEET,
+            Self::Sgp30 => &driver::sgp30::DATASHEET,
+            Self::Sgp40 => &driver::sgp4x::SGP40_DATASHEET,
+            Self::Sgp41 => &driver::sgp4x::SGP41_DATASHEET,
+            Self::Sps30 => &driver::sps30::DATASHEET,
+            Self::Sen50 => &driver::sen5x::SEN50_DATASHEET,
+            Self::Sen54 => &driver::sen5x::SEN54_DATASHEET,
+            Self::Sen55 => &driver::sen5x::SEN55_DATASHEET,
         }
     }
 

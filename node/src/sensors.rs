@@ -70,7 +70,7 @@ impl NodeSensor {
                 .map(|&Measured { quantity, value, flag, reason }| Reading {
                     sensor,
                     quantity,
-                    value: Some(value),
+                    value: (flag != Flag::MISSING).then_some(value),
                     raw: None,
                     flag,
                     reason,

@@ -47,7 +47,7 @@ impl Bench {
         let sampled = self.chips.sample(self.chip, &around).readings.unwrap_or_default();
         let reading = |measured: hal::Measured| {
             let hal::Measured { quantity, value, flag, reason } = measured;
-            Reading { sensor: 0, quantity, value: Some(value), raw: None, flag, reason }
+            Reading { sensor: 0, quantity, value: (flag != Flag::MISSING).then_some(value), raw: None, flag, reason }
         };
         let mut readings: Vec<Reading> = sampled.into_iter().map(reading).collect();
         let quality = ChipQuality(BTreeMap::new());
