@@ -172,7 +172,7 @@ pub enum SensorsCommand {
     /// Read every chip once.
     Read(BusArgs),
     /// Find slope and offset of one sensor against a reference, and print them as configuration.
-    Calibrate(CalibrateArgs),
+    Calibrate(Box<CalibrateArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -202,6 +202,9 @@ pub struct CalibrateArgs {
     /// A node that says what it should say, e.g. seoul/lab/reference.
     #[arg(long, value_name = "CITY/AREA/NODE", value_parser = reference_node)]
     pub node: Option<Selector>,
+    /// Which sensor of that node, where several measure the quantity.
+    #[arg(long, value_name = "MODEL[@BUS/ADDRESS]", requires = "node")]
+    pub node_sensor: Option<String>,
     /// What the sensor said: lines of `magpie sub --json` [default: the node on this machine is asked].
     #[arg(long, value_name = "FILE", requires = "csv")]
     pub measured: Option<PathBuf>,

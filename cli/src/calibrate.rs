@@ -184,6 +184,7 @@ fn good_value(sensor: &SensorStatus, quantity: Quantity) -> Option<f64> {
 /// A node that is heard on the mesh.
 struct Reference {
     selector: Selector,
+    sensor: Option<String>,
     mesh: Mesh,
     events: Events,
     feed: Feed,
@@ -194,7 +195,8 @@ struct Reference {
 impl Reference {
     async fn join(args: &CalibrateArgs, selector: Selector) -> anyhow::Result<Self> {
         let (mesh, events) = meeting::join(&args.meet, vec![selector.clone()], Vec::new()).await?;
-        Ok(Self { selector, mesh, events, feed: Feed::default(), samples: Vec::new(), sensors: BTreeSet::new() })
+        let (sensor, feed) = (args.node_sensor.clone(), Feed::default());
+        Ok(Self { selector, sensor, mesh, events, feed, samples: Vec::new(), sensors: BTreeSet::new() })
     }
 
     /// Keeps the good values, by the time at which they came: both clocks are then this machine's.
@@ -202,12 +204,15 @@ impl Reference {
         let MeshEvent::Frame { frame, .. } = event else { return Ok(()) };
         for described in self.feed.take(frame) {
             let place = &described.announcement.place;
-            for reading in &described.readings {
-                if reading.quantity != quantity || !self.selector.matches(place, quantity) {
+            for reading in described.readings.iter().filter(|reading| reading.quantity == quantity) {
+                let Some(value) = reading.value.filter(|_| reading.flag == Flag::GOOD) else { continue };
+                let Some(sensor) = described.announcement.sensors.get(usize::from(reading.sensor)) else { continue };
+                let name = format!("{}@{}/0x{:02x}", sensor.model, sensor.bus, sensor.address);
+                let is_wanted = self.sensor.as_deref().is_none_or(|wanted| is_meant(wanted, &name));
+                if !is_wanted || !self.selector.matches(place, quantity) {
                     continue;
                 }
-                let Some(value) = reading.value.filter(|_| reading.flag == Flag::GOOD) else { continue };
-                self.sensors.insert(format!("sensor {} of {place}", reading.sensor));
+                self.sensors.insert(format!("{name} of {place}"));
                 if self.samples.len() < MOST {
                     self.samples.push(Sample { time_us: now_us(), value: value.into() });
                 }
@@ -216,7 +221,7 @@ impl Reference {
         let sensors = || self.sensors.iter().cloned().collect::<Vec<_>>().join(", ");
         ensure!(
             self.sensors.len() < 2,
-            "there are several references for {quantity}: {}; name a node that has one",
+            "there are several references for {quantity}: {}; name one with --node-sensor",
             sensors()
         );
         Ok(())
