@@ -201,7 +201,28 @@ impl<C: Connect> Chips<C> {
                 }
             }
         }
+        self.look_again(&mut survey);
         Ok(survey.report())
+    }
+
+    /// One on the bus itself that had no power yet when it was its turn is then found behind every port, and would be announced
+    /// there for good. So whoever was found behind a port is looked for once more with all ports off.
+    fn look_again(&self, survey: &mut Survey) {
+        let report = &survey.report;
+        let found = report.found.iter().map(|found| (found.chip.port, found.chip.address));
+        let unknown = report.unknown.iter().map(|unknown| (unknown.port, unknown.address));
+        let behind: BTreeSet<u8> =
+            found.chain(unknown).filter(|(port, _)| port.is_some()).map(|(_, address)| address).collect();
+        for address in behind {
+            let mut on_the_bus = Survey::default();
+            self.look(address, None, &mut on_the_bus);
+            if on_the_bus.is_taken(address) {
+                survey.report.found.retain(|found| found.chip.address != address);
+                survey.report.unknown.retain(|unknown| unknown.address != address);
+                survey.report.found.append(&mut on_the_bus.report.found);
+                survey.report.unknown.append(&mut on_the_bus.report.unknown);
+            }
+        }
     }
 
     /// Who is at an address, by asking for each chip that can be there.

@@ -148,3 +148,14 @@ fn two_chips_at_once_are_a_collision_as_on_real_wires() {
     wires.write(MUX, &[0xff, 0]).unwrap();
     assert!(wires.write_read(BME280, &[0xd0], &mut id).is_err());
 }
+
+#[test]
+fn a_chip_on_the_bus_that_gets_its_power_during_a_scan_is_not_found_behind_the_ports() {
+    let (bus, mut chips) = bench();
+    // It answers nothing until it has started, which the first transfer to it begins.
+    assert!(bus.attach(sim::chip("ENS160").unwrap()).is_none());
+    let ens160 = ChipAt::new(Model::Ens160, 0x53);
+    assert!(bus.fault(ens160.address, Some(Fault::PowerLoss)));
+    let places: Vec<_> = chips.scan().unwrap().found.iter().map(|found| found.chip).collect();
+    assert_eq!(places, [ON_THE_BUS, ens160, bme280(0), bme280(7)]);
+}
