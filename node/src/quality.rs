@@ -1,8 +1,8 @@
 //! How far a reading can be trusted: QARTOD's tests (gross range, rate of change, spike, flat line) and those of the trade (condensing,
-//! fog, a fan that started again, the age of a laser, the heat of the board).
+//! fog, a fan that started again, the heat of the board).
 //!
-//! What the chip's driver can know it has said before: the datasheet's range, warming up, reset pattern, checksum. Here is what takes a
-//! past, or other sensors. All of it looks at what was measured, before any correction: the tests are about the instrument.
+//! What the chip's driver can know it has said before: the datasheet's range, warming up, reset pattern, the age of a laser. Here is what
+//! takes a past, or other sensors. All of it looks at what was measured, before any correction: the tests are about the instrument.
 //!
 //! Every test gives a flag or has nothing to say; the worst wins, and of equal ones the first. A test never makes a reading better than it
 //! came, and has nothing to say of one that is missing. Thresholds and the reasons for them are in [`defaults`].
@@ -54,8 +54,6 @@ pub struct Instrument<'a> {
     pub quality: &'a ChipQuality,
     /// The mean temperature of the CPU on whose board it may sit, Cel; `None` where it does not, or its heat is taken out anyway.
     pub cpu: Option<f64>,
-    /// How long its laser has run, where that is known.
-    pub laser: Option<Duration>,
 }
 
 /// The past of one sensor.
@@ -179,21 +177,6 @@ fn judge_conditions(config: &QualityConfig, about: Instrument<'_>, readings: &mu
         note(readings, Quantity::TEMPERATURE, Some(Flag::SUSPECT), Reason::SELF_HEATING);
         // The air in the warm chip is drier than that around it.
         note(readings, Quantity::HUMIDITY, Some(Flag::SUSPECT), Reason::SELF_HEATING);
-    }
-    if config.laser_age && about.laser.zip(laser_life(about.model)).is_some_and(|(ran, life)| ran > life) {
-        for quantity in PARTICLES {
-            note(readings, quantity, Some(Flag::SUSPECT), Reason::LASER_AGE);
-        }
-    }
-}
-
-/// How long a laser lasts that never rests.
-fn laser_life(model: Model) -> Option<Duration> {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-    match model {
-        // "Mean time to failure >= 3 years" (PMSA003I data manual, technical index).
-        Model::Pmsa003i => Some(YEAR.saturating_mul(3)),
-        _ => None,
     }
 }
 

@@ -87,7 +87,6 @@ impl Truth {
             interval: sensor.interval,
             quality: &quality,
             cpu: cpu.filter(|_| correction.cpu_factor.is_none()),
-            laser: None,
         };
         if self.histories.len() <= turn.index {
             self.histories.resize_with(turn.index + 1, SensorHistory::default);

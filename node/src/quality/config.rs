@@ -23,8 +23,6 @@ pub struct QualityConfig {
     pub self_heating: Option<f64>,
     /// Doubt particle counts after a fall such as that of a fan that stopped and starts again.
     pub fan_restart: bool,
-    /// Doubt particle counts of a laser that has run for longer than its rated life.
-    pub laser_age: bool,
     /// The tests of each quantity; one that is not listed has none.
     pub tests: BTreeMap<Quantity, Tests>,
 }
@@ -114,7 +112,6 @@ impl Default for QualityConfig {
             // Idle, a Pi's CPU is 10 K and more above the air around the board, even with a fan.
             self_heating: Some(3.0),
             fan_restart: true,
-            laser_age: true,
             tests: defaults::tests(),
         }
     }
@@ -135,7 +132,6 @@ const KEYS: &[&str] = &[
     "condensing",
     "self_heating",
     "fan_restart",
-    "laser_age",
     "temperature",
     "humidity",
     "pressure",
@@ -153,7 +149,7 @@ const KEYS: &[&str] = &[
 ];
 /// The quantities are the keys after the tests that have no quantity. What is derived is as good as what it is derived from, and has no
 /// tests.
-const QUANTITIES: usize = 5;
+const QUANTITIES: usize = 4;
 
 impl<'de> Deserialize<'de> for QualityConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -177,8 +173,7 @@ impl<'de> Deserialize<'de> for QualityConfig {
                         Key::Other("high_humidity") => config.high_humidity = number_or_off(&mut map)?,
                         Key::Other("condensing") => config.condensing = number_or_off(&mut map)?,
                         Key::Other("self_heating") => config.self_heating = number_or_off(&mut map)?,
-                        Key::Other("fan_restart") => config.fan_restart = map.next_value()?,
-                        Key::Other(_) => config.laser_age = map.next_value()?,
+                        Key::Other(_) => config.fan_restart = map.next_value()?,
                     }
                 }
                 Ok(config)

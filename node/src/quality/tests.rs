@@ -9,7 +9,7 @@ use reading::{Flag, Quantity, Reading, Reason};
 use super::{ChipQuality, Instrument, QualityConfig, SensorHistory, judge_fog, severity};
 
 fn about(model: Model, quality: &ChipQuality) -> Instrument<'_> {
-    Instrument { model, interval: Duration::from_secs(10), quality, cpu: None, laser: None }
+    Instrument { model, interval: Duration::from_secs(10), quality, cpu: None }
 }
 
 fn good(quantity: Quantity, value: f32) -> Reading {
@@ -71,15 +71,6 @@ fn a_thermometer_as_warm_as_the_cpu_measures_the_board() {
     let beside = |cpu| Instrument { cpu: Some(cpu), ..about(Model::Sht4x, &quality) };
     assert_eq!(judged_with(&config, beside(52.0), air(24.0, 40.0)), [GOOD, GOOD]);
     assert_eq!(judged_with(&config, beside(43.0), air(41.5, 20.0)), [suspect(Reason::SELF_HEATING); 2]);
-}
-
-#[test]
-fn a_laser_beyond_its_life_is_suspect() {
-    let (config, quality) = (QualityConfig::default(), ChipQuality::default());
-    let hours =
-        |hours: u64| Instrument { laser: Some(Duration::from_secs(3_600 * hours)), ..about(Model::Pmsa003i, &quality) };
-    assert_eq!(judged_with(&config, hours(20_000), dust(1.0, 2.0, 3.0)), [GOOD; 3]);
-    assert_eq!(judged_with(&config, hours(27_000), dust(1.0, 2.0, 3.0)), [suspect(Reason::LASER_AGE); 3]);
 }
 
 #[test]

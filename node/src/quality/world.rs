@@ -28,7 +28,7 @@ fn resolution(model: Model, quantity: Quantity) -> f64 {
 fn doubted(model: Model, seed: u64, interval: Duration, time: Duration) -> Vec<(Duration, Reading)> {
     let world = World::new(seed, MIDNIGHT_S + 86_400.0 * seed as f64);
     let (config, quality) = (QualityConfig::default(), ChipQuality(BTreeMap::new()));
-    let about = Instrument { model, interval, quality: &quality, cpu: None, laser: None };
+    let about = Instrument { model, interval, quality: &quality, cpu: None };
     let mut history = SensorHistory::default();
     let mut doubted = Vec::new();
     let mut now = Duration::ZERO;
