@@ -7,13 +7,16 @@ mod gas_index;
 mod published;
 mod world;
 
-use compare::Tolerance::{By, Part};
 use compare::{Driver, Read, Tolerance, Tolerances, agree};
 use reading::Quantity;
 
-const TEMPERATURE: (Quantity, Tolerance) = (Quantity::TEMPERATURE, By(0.02));
+const fn by(most: f64) -> Tolerance {
+    Tolerance::by(most)
+}
+
+const TEMPERATURE: (Quantity, Tolerance) = (Quantity::TEMPERATURE, by(0.02));
 /// To a word of 16 bits.
-const HUMIDITY: (Quantity, Tolerance) = (Quantity::HUMIDITY, By(0.02));
+const HUMIDITY: (Quantity, Tolerance) = (Quantity::HUMIDITY, by(0.02));
 
 /// A Python driver that is right.
 const fn python(package: &'static str) -> Driver {
@@ -23,20 +26,20 @@ const fn python(package: &'static str) -> Driver {
 #[test]
 fn bme280() {
     let drivers = [python("adafruit-circuitpython-bme280"), python("pimoroni-bme280")];
-    agree("BME280", &drivers, &[TEMPERATURE, (Quantity::HUMIDITY, By(0.1)), (Quantity::PRESSURE, By(6.0))]);
+    agree("BME280", &drivers, &[TEMPERATURE, (Quantity::HUMIDITY, by(0.1)), (Quantity::PRESSURE, by(6.0))]);
 }
 
 #[test]
 fn bmp280() {
     let drivers = [python("adafruit-circuitpython-bmp280"), python("bmp280")];
-    agree("BMP280", &drivers, &[TEMPERATURE, (Quantity::PRESSURE, By(6.0))]);
+    agree("BMP280", &drivers, &[TEMPERATURE, (Quantity::PRESSURE, by(6.0))]);
 }
 
 const BME68X: Tolerances = &[
     TEMPERATURE,
-    (Quantity::HUMIDITY, By(0.2)),
-    (Quantity::PRESSURE, By(12.0)),
-    (Quantity::GAS_RESISTANCE, Part(0.002)),
+    (Quantity::HUMIDITY, by(0.2)),
+    (Quantity::PRESSURE, by(12.0)),
+    (Quantity::GAS_RESISTANCE, by(0.0).and_part(0.002)),
 ];
 
 const BME68X_CRATE: Driver = Driver { read: Read::Rust(published::bme68x), wrong: &[Quantity::PRESSURE] };
@@ -77,7 +80,7 @@ fn aht20() {
     agree("AHT20", &[python("adafruit-circuitpython-ahtx0")], &[TEMPERATURE, HUMIDITY]);
 }
 
-const CO2: Tolerances = &[(Quantity::CO2, By(1.0)), TEMPERATURE, (Quantity::HUMIDITY, By(0.1))];
+const CO2: Tolerances = &[(Quantity::CO2, by(1.0)), TEMPERATURE, (Quantity::HUMIDITY, by(0.1))];
 
 #[test]
 fn scd30() {
@@ -94,7 +97,7 @@ fn scd4x() {
     agree("SCD41", &[python("adafruit-circuitpython-scd4x"), python("sensirion-i2c-scd4x")], CO2);
 }
 
-const GASES: Tolerances = &[(Quantity::TVOC, By(0.5)), (Quantity::ECO2, By(0.5))];
+const GASES: Tolerances = &[(Quantity::TVOC, by(0.5)), (Quantity::ECO2, by(0.5))];
 
 #[test]
 fn sgp30() {
@@ -108,20 +111,23 @@ fn ens160() {
 
 #[test]
 fn pmsa003i() {
-    let tolerances = &[(Quantity::PM1, By(0.5)), (Quantity::PM2_5, By(0.5)), (Quantity::PM10, By(0.5))];
+    let tolerances = &[(Quantity::PM1, by(0.5)), (Quantity::PM2_5, by(0.5)), (Quantity::PM10, by(0.5))];
     agree("PMSA003I", &[python("adafruit-circuitpython-pm25")], tolerances);
 }
 
+/// To a decimal, and what the fan lacks of its speed when a chip is said to be up.
+const DUST: Tolerance = by(0.1).and_part(0.02);
+
 /// All that a SEN55 measures; the others measure less of it.
 const SEN55: [(Quantity, Tolerance); 8] = [
-    (Quantity::PM1, By(0.1)),
-    (Quantity::PM2_5, By(0.1)),
-    (Quantity::PM4, By(0.1)),
-    (Quantity::PM10, By(0.1)),
-    (Quantity::HUMIDITY, By(0.01)),
-    (Quantity::TEMPERATURE, By(0.01)),
-    (Quantity::VOC_INDEX, By(0.1)),
-    (Quantity::NOX_INDEX, By(0.1)),
+    (Quantity::PM1, DUST),
+    (Quantity::PM2_5, DUST),
+    (Quantity::PM4, DUST),
+    (Quantity::PM10, DUST),
+    (Quantity::HUMIDITY, by(0.01)),
+    (Quantity::TEMPERATURE, by(0.01)),
+    (Quantity::VOC_INDEX, by(0.1)),
+    (Quantity::NOX_INDEX, by(0.1)),
 ];
 
 #[test]

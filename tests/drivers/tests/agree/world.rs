@@ -77,7 +77,7 @@ const WORLDS: [World; 5] = [
     },
     World {
         name: "fire",
-        celsius: 54.6,
+        celsius: 49.3,
         percent: 12.9,
         pascal: 100_100.0,
         dust: [210.0, 330.0, 380.0, 470.0],
