@@ -228,8 +228,13 @@ impl<C: Connect> Chips<C> {
     /// Who is at an address, by asking for each chip that can be there.
     fn look(&self, address: u8, port: Option<Port>, survey: &mut Survey) -> Answer {
         let mut worst: Option<Failure> = None;
-        for &model in Model::ALL.iter().filter(|model| model.addresses().contains(&address)) {
-            let chip = ChipAt { model, address, port };
+        let can_be_there = || {
+            let models = Model::ALL.iter().filter(|model| model.addresses().contains(&address));
+            models.map(|&model| ChipAt { model, address, port })
+        };
+        let is_running = |chip: &ChipAt| self.driven.get(chip).is_some_and(|driven| driven.driver.is_running());
+        // One that runs is known, and must not hear the questions for the others first.
+        for chip in can_be_there().find(is_running).into_iter().chain(can_be_there()) {
             match self.identify(chip) {
                 Ok(serial) => {
                     survey.report.found.push(Found { chip, serial });

@@ -19,6 +19,15 @@ const BME680: ChipAt = ChipAt::new(Model::Bme680, 0x76);
 const BME688: ChipAt = ChipAt::new(Model::Bme688, 0x77);
 const AHT20: ChipAt = ChipAt::new(Model::Aht20, 0x38);
 const ENS160: ChipAt = ChipAt::new(Model::Ens160, 0x53);
+const SHT3X: ChipAt = ChipAt::new(Model::Sht3x, 0x45);
+const SCD30: ChipAt = ChipAt::new(Model::Scd30, 0x61);
+const SGP30: ChipAt = ChipAt::new(Model::Sgp30, 0x58);
+const SGP40: ChipAt = ChipAt::new(Model::Sgp40, 0x59);
+const SGP41: ChipAt = ChipAt::new(Model::Sgp41, 0x59);
+const SPS30: ChipAt = ChipAt::new(Model::Sps30, 0x69);
+const SEN50: ChipAt = ChipAt::new(Model::Sen50, 0x69);
+const SEN54: ChipAt = ChipAt::new(Model::Sen54, 0x69);
+const SEN55: ChipAt = ChipAt::new(Model::Sen55, 0x69);
 
 /// Every chip, and the simulated one that stands for it.
 const ALL: &[(ChipAt, &str)] = &[
@@ -31,6 +40,15 @@ const ALL: &[(ChipAt, &str)] = &[
     (BME688, "BME688"),
     (AHT20, "AHT20"),
     (ENS160, "ENS160"),
+    (SHT3X, "SHT31"),
+    (SCD30, "SCD30"),
+    (SGP30, "SGP30"),
+    (SGP40, "SGP40"),
+    (SGP41, "SGP41"),
+    (SPS30, "SPS30"),
+    (SEN50, "SEN50"),
+    (SEN54, "SEN54"),
+    (SEN55, "SEN55"),
 ];
 
 fn all() -> impl Iterator<Item = ChipAt> {
@@ -47,11 +65,15 @@ const AIR: &[(Quantity, f64, f32)] = &[
     (Quantity::PRESSURE, 99_800.0, 20.0),
     (Quantity::PM1, 9.0, 1.0),
     (Quantity::PM2_5, 17.0, 1.0),
+    (Quantity::PM4, 21.0, 1.0),
     (Quantity::PM10, 26.0, 1.0),
     (Quantity::CO2, 655.0, 5.0),
     (Quantity::TVOC, 87.0, 1.0),
     (Quantity::ECO2, 655.0, 1.0),
     (Quantity::GAS_RESISTANCE, 84_000.0, 100.0),
+    // The average air, which is what an algorithm makes of air that stays the same.
+    (Quantity::VOC_INDEX, 100.0, 2.0),
+    (Quantity::NOX_INDEX, 1.0, 0.5),
 ];
 
 /// A bus with this chip in that air, long powered, and beside it one of each of the others, as far as the addresses go.
@@ -88,8 +110,17 @@ fn set_air(bus: &SimBus, chip: ChipAt) {
     }
 }
 
-fn pass(bus: &SimBus, seconds: u64) {
-    bus.clock().advance(Duration::from_secs(seconds));
+/// Lets time pass as a bus's thread does, which looks after the chips in between.
+fn pass(bus: &SimBus, chips: &mut Chips<SimBus>, seconds: u64) {
+    let end = bus.clock().now() + Duration::from_secs(seconds);
+    loop {
+        let left = end.saturating_sub(bus.clock().now());
+        bus.clock().advance(chips.tend_in().map_or(left, |tend_in| tend_in.min(left)));
+        chips.tend();
+        if bus.clock().now() >= end {
+            return;
+        }
+    }
 }
 
 /// Samples every 10 s until the chip delivers nothing but good values; says how long that took.
@@ -99,7 +130,7 @@ fn settle(bus: &SimBus, chips: &mut Chips<SimBus>, chip: ChipAt) -> Duration {
         if is_good(&chips.sample(chip, &AROUND).readings) {
             return bus.clock().now() - start;
         }
-        pass(bus, 10);
+        pass(bus, chips, 10);
     }
     panic!("{chip} does not recover: {:?}", chips.sample(chip, &AROUND).readings);
 }
@@ -123,29 +154,29 @@ fn what_is_measured_is_what_is_there() {
         let bus = bus_with(chip);
         let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
-        pass(&bus, 10);
+        pass(&bus, &mut chips, 10);
         let sample = chips.sample(chip, &AROUND);
         let readings = sample.readings.as_ref().unwrap();
         let quantities: Vec<_> = readings.iter().map(|measured| measured.quantity).collect();
         assert_eq!(quantities, chip.model.quantities());
         assert_honest(chip, &sample.readings, "well");
-        assert_eq!(sample.serial.is_some(), matches!(chip.model, Model::Sht4x | Model::Scd4x));
+        assert_eq!(sample.serial.is_some(), is_sensirions(chip.model));
     }
 }
 
 #[test]
 fn a_change_shows_in_the_next_measurement() {
-    for chip in [BME280, SHT4X, SCD4X, BMP280, BME680, BME688, AHT20] {
+    for chip in [BME280, SHT4X, SCD4X, BMP280, BME680, BME688, AHT20, SHT3X, SCD30, SEN54, SEN55] {
         let bus = bus_with(chip);
         let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
         assert!(bus.set(chip.address, Quantity::TEMPERATURE, -3.25));
         // A SCD4x has one measurement waiting that is older than the change.
         for _ in 0..2 {
-            pass(&bus, 10);
+            pass(&bus, &mut chips, 10);
             let _ = chips.sample(chip, &AROUND);
         }
-        pass(&bus, 10);
+        pass(&bus, &mut chips, 10);
         let readings = chips.sample(chip, &AROUND).readings.unwrap();
         let temperature = readings.iter().find(|measured| measured.quantity == Quantity::TEMPERATURE).unwrap();
         assert!((temperature.value + 3.25).abs() < 0.05, "{chip}: {temperature:?}");
@@ -159,7 +190,7 @@ fn a_fault_gives_a_reason_and_passes_with_its_cause() {
             let bus = bus_with(chip);
             let mut chips = Chips::new(bus.clone());
             settle(&bus, &mut chips, chip);
-            pass(&bus, 10);
+            pass(&bus, &mut chips, 10);
             assert!(bus.fault(chip.address, Some(fault)));
             let mut outcomes = Vec::new();
             for _ in 0..8 + chip.model.warm_up().as_secs() / 10 {
@@ -169,7 +200,7 @@ fn a_fault_gives_a_reason_and_passes_with_its_cause() {
                 assert!(took < chip.model.deadline(), "{chip}, {fault}: took {took:?}");
                 assert_honest(chip, &readings, fault.name());
                 outcomes.push(readings);
-                pass(&bus, 10);
+                pass(&bus, &mut chips, 10);
             }
             assert!(bus.fault(chip.address, None));
             let expected = expected(chip.model, fault);
@@ -178,12 +209,19 @@ fn a_fault_gives_a_reason_and_passes_with_its_cause() {
             let seen = complaints.into_iter().find(|seen| *seen != Some(Reason::WARMING_UP)).unwrap();
             assert_eq!(seen, expected, "{chip}, {fault}: {outcomes:?}");
             let recovery = settle(&bus, &mut chips, chip);
-            // The longest rest, the warm-up, and a tick of this test.
-            let limit = Duration::from_secs(32 + 10) + chip.model.warm_up();
+            // The longest rest, the warm-up, and a tick of this test for each.
+            let limit = Duration::from_secs(32 + 10 + 10) + chip.model.warm_up();
             assert!(recovery <= limit, "{chip}, {fault}: back after {recovery:?}");
             assert_honest(chip, &chips.sample(chip, &AROUND).readings, "healed");
         }
     }
+}
+
+/// They take commands of 16 bits, refuse what they do not know, and have serial numbers.
+fn is_sensirions(model: Model) -> bool {
+    let measures_air = matches!(model, Model::Sht3x | Model::Sht4x | Model::Scd30 | Model::Scd4x);
+    let measures_gas = matches!(model, Model::Sgp30 | Model::Sgp40 | Model::Sgp41);
+    measures_air || measures_gas || matches!(model, Model::Sps30 | Model::Sen50 | Model::Sen54 | Model::Sen55)
 }
 
 /// Why there is no value, or no good one.
@@ -200,16 +238,20 @@ fn expected(model: Model, fault: Fault) -> Option<Reason> {
     match (model, fault) {
         (_, Fault::Unplugged) => Some(Reason::NO_ANSWER),
         (_, Fault::Stuck | Fault::PowerLoss) => None,
+        // It refuses to tell its name while it measures.
+        (Model::Sen50 | Model::Sen54 | Model::Sen55, Fault::WrongId) => None,
         (_, Fault::WrongId) => Some(Reason::WRONG_CHIP),
         (Model::Bme280 | Model::Bmp280 | Model::Bme680 | Model::Bme688, Fault::Checksum) => None,
         (_, Fault::Checksum | Fault::Truncated) => Some(Reason::CHECKSUM),
         (Model::Pmsa003i | Model::Ens160 | Model::Bme680 | Model::Bme688, Fault::Broken) => Some(Reason::SENSOR_FAULT),
+        (Model::Sps30 | Model::Sen50 | Model::Sen54 | Model::Sen55, Fault::Broken) => Some(Reason::SENSOR_FAULT),
         (_, Fault::Broken) => None,
-        // A busy SHT4x refuses everything, and so looks like none, after the first time.
-        (Model::Pmsa003i | Model::Sht4x, Fault::Busy) => Some(Reason::NO_ANSWER),
+        // They refuse everything, and so look like none, after the first time.
+        (Model::Pmsa003i | Model::Sht4x | Model::Sht3x, Fault::Busy) => Some(Reason::NO_ANSWER),
+        (Model::Sgp30 | Model::Sgp40 | Model::Sgp41, Fault::Busy) => Some(Reason::NO_ANSWER),
         (_, Fault::Busy) => Some(Reason::NOT_READY),
         // Without registers to look at, a chip that hangs in reset cannot be told from another that knows no command.
-        (Model::Sht4x | Model::Scd4x, Fault::ResetContents) => Some(Reason::WRONG_CHIP),
+        (model, Fault::ResetContents) if is_sensirions(model) => Some(Reason::WRONG_CHIP),
         (_, Fault::ResetContents) => Some(Reason::RESET_PATTERN),
     }
 }
@@ -222,14 +264,14 @@ fn a_loss_of_power_between_two_samples_is_noticed() {
             let bus = bus_with(chip);
             let mut chips = Chips::new(bus.clone());
             settle(&bus, &mut chips, chip);
-            pass(&bus, 10);
+            pass(&bus, &mut chips, 10);
             assert!(bus.fault(chip.address, Some(Fault::PowerLoss)));
             // The power is back at the next transfer, whoever makes it.
             let _ = bus.clone().read(chip.address, &mut [0]);
-            pass(&bus, away_s);
+            pass(&bus, &mut chips, away_s);
             for _ in 0..3 {
                 assert_honest(chip, &chips.sample(chip, &AROUND).readings, "after a loss of power");
-                pass(&bus, 10);
+                pass(&bus, &mut chips, 10);
             }
             settle(&bus, &mut chips, chip);
         }
@@ -243,9 +285,9 @@ fn a_loss_of_power_costs_a_slow_sampler_one_sample() {
     settle(&bus, &mut chips, SCD4X);
     assert!(bus.fault(SCD4X.address, Some(Fault::PowerLoss)));
     let _ = bus.clone().read(SCD4X.address, &mut [0]);
-    pass(&bus, 60);
+    pass(&bus, &mut chips, 60);
     assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::NOT_READY);
-    pass(&bus, 60);
+    pass(&bus, &mut chips, 60);
     let sample = chips.sample(SCD4X, &AROUND);
     assert!(is_good(&sample.readings) && sample.serial.is_some(), "{sample:?}");
 }
@@ -274,27 +316,27 @@ fn a_broken_chip_is_started_less_and_less_often() {
         let before = bus.clock().now();
         assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::CHECKSUM);
         occupied += bus.clock().now() - before;
-        pass(&bus, 1);
+        pass(&bus, &mut chips, 1);
     }
     assert!(occupied < Duration::from_secs(15), "the bus was occupied for {occupied:?} of ten minutes");
 }
 
 #[test]
 fn an_unplugged_chip_is_back_at_the_first_sample() {
-    for chip in [BME280, SHT4X, BMP280, BME680, BME688, AHT20] {
+    for chip in [BME280, SHT4X, BMP280, BME680, BME688, AHT20, SHT3X] {
         let bus = bus_with(chip);
         let mut chips = Chips::new(bus.clone());
         settle(&bus, &mut chips, chip);
         assert!(bus.fault(chip.address, Some(Fault::Unplugged)));
         for _ in 0..50 {
-            pass(&bus, 1);
+            pass(&bus, &mut chips, 1);
             assert!(chips.sample(chip, &AROUND).readings.is_err());
         }
         assert!(bus.fault(chip.address, None));
-        pass(&bus, 1);
+        pass(&bus, &mut chips, 1);
         // It may have got its power only with the first transfer that reached it.
         let _ = chips.sample(chip, &AROUND);
-        pass(&bus, 1);
+        pass(&bus, &mut chips, 1);
         assert!(is_good(&chips.sample(chip, &AROUND).readings));
     }
 }
@@ -320,7 +362,7 @@ fn a_sample_too_soon_is_no_old_value() {
     let mut chips = Chips::new(bus.clone());
     settle(&bus, &mut chips, SCD4X);
     assert_eq!(chips.sample(SCD4X, &AROUND).readings.unwrap_err().reason, Reason::NOT_READY);
-    pass(&bus, 6);
+    pass(&bus, &mut chips, 6);
     assert!(is_good(&chips.sample(SCD4X, &AROUND).readings));
     // A BME280 is waited for.
     settle(&bus, &mut chips, BME280);
@@ -338,7 +380,7 @@ fn a_scan_finds_every_chip_and_disturbs_none() {
         let mut chips = Chips::new(bus.clone());
         assert_eq!(found(&mut chips), neighbours(chip));
         settle(&bus, &mut chips, chip);
-        pass(&bus, 10);
+        pass(&bus, &mut chips, 10);
         assert_eq!(found(&mut chips), neighbours(chip));
         assert!(is_good(&chips.sample(chip, &AROUND).readings), "{chip}");
         assert!(chips.scan().unwrap().unknown.is_empty());

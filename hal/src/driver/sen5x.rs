@@ -9,6 +9,9 @@
 //! less than ten minutes, and for states of at least three hours. A chip that is found measuring is stopped for a quarter of a second
 //! and given its own state back, of whatever age.
 //!
+//! The data sheet does not say that a chip which measures refuses to tell its name and its serial number; hosts in the field (ESPHome
+//! among them) stop it first. Who must not be stopped is known by the values that it has.
+//!
 //! Fan and laser never rest here: the chip's heat is part of how it computes temperature and humidity.
 
 use std::time::Duration;
@@ -101,7 +104,7 @@ const RHT_FAILED: u32 = 1 << 6;
 const LASER_FAILED: u32 = 1 << 5;
 const FAN_FAILED: u32 = 1 << 4;
 
-/// Section 6.1.5 and Sensirion's driver: what stands for a value that is not known.
+/// What stands for a value that is not known (section 6.1.5).
 const UNKNOWN_UNSIGNED: u16 = 0xffff;
 const UNKNOWN_SIGNED: u16 = 0x7fff;
 
@@ -137,6 +140,14 @@ pub struct Sen5x<I2C, D> {
     earlier: Option<Earlier>,
 }
 
+/// What a chip says that is asked for its name.
+enum Greeting {
+    /// It is the right one, and this is its serial number.
+    Serial(String),
+    /// It measures, and so does not tell; its values are those of this part, if they are any.
+    Measures(Option<Part>),
+}
+
 struct Measuring {
     started: Duration,
     /// When the chip last had something new, or was started.
@@ -169,6 +180,17 @@ impl Part {
         }
     }
 
+    /// Which one a chip is, by what it never has (section 6.1.5 and table 1). A SEN55 has no NOx index in its first seconds either,
+    /// and in the very first nothing at all.
+    fn that_measures(&[pm1, .., humidity, _, _, nox]: &[u16; 8]) -> Option<Self> {
+        match (is_unknown(humidity), is_unknown(nox)) {
+            (true, _) if pm1 == UNKNOWN_UNSIGNED => None,
+            (true, _) => Some(Self::Sen50),
+            (false, true) => Some(Self::Sen54),
+            (false, false) => Some(Self::Sen55),
+        }
+    }
+
     fn has_voc(self) -> bool {
         self != Self::Sen50
     }
@@ -188,26 +210,46 @@ impl<I2C: I2c, D: DelayNs> Sen5x<I2C, D> {
         }
     }
 
-    fn recognize(&mut self) -> Result<String, Failure> {
-        let words = self.link.ask::<16>(READ_NAME, &[], TEXT_MS);
-        let words = words.map_err(|failure| self.link.or_wrong_chip(failure, READ_NAME))?;
-        let (name, wanted) = (sensirion::text(&words), self.part.datasheet().name);
-        if name != wanted {
-            let detail = format!("the chip calls itself \"{name}\", not \"{wanted}\"");
-            return Err(Failure::new(Reason::WRONG_CHIP, detail));
+    fn greet(&mut self) -> Result<Greeting, Failure> {
+        match self.link.ask::<16>(READ_NAME, &[], TEXT_MS) {
+            Ok(words) => {
+                self.is_wanted(&sensirion::text(&words))?;
+                self.read_serial().map(Greeting::Serial)
+            }
+            Err(failure) if [Reason::NO_ANSWER, Reason::NOT_READY].contains(&failure.reason) => {
+                match self.link.ask::<8>(READ_VALUES, &[], COMMAND_MS) {
+                    Ok(values) => Ok(Greeting::Measures(Part::that_measures(&values))),
+                    Err(other) if other.reason == Reason::CHECKSUM => Err(other),
+                    Err(_) => Err(self.link.or_wrong_chip(failure, READ_NAME)),
+                }
+            }
+            Err(failure) => Err(failure),
         }
+    }
+
+    fn is_wanted(&self, name: &str) -> Result<(), Failure> {
+        let wanted = self.part.datasheet().name;
+        if name == wanted {
+            return Ok(());
+        }
+        Err(Failure::new(Reason::WRONG_CHIP, format!("the chip is a \"{name}\", not a \"{wanted}\"")))
+    }
+
+    fn read_serial(&mut self) -> Result<String, Failure> {
         Ok(sensirion::text(&self.link.ask::<16>(READ_SERIAL, &[], TEXT_MS)?))
     }
 
     fn begin(&mut self, now: Duration) -> Result<(), Failure> {
-        let serial = self.recognize()?;
-        self.adopt(serial);
-        let own = if self.part.has_voc() && self.is_data_ready()? {
-            Some(self.link.ask(VOC_STATE, &[], COMMAND_MS)?)
-        } else {
-            None
-        };
+        let greeting = self.greet()?;
+        let is_measuring = matches!(greeting, Greeting::Measures(_)) || self.is_data_ready()?;
+        let own =
+            if is_measuring && self.part.has_voc() { Some(self.link.ask(VOC_STATE, &[], COMMAND_MS)?) } else { None };
         self.link.send(STOP, &[], STOP_MS)?;
+        let greeting = if let Greeting::Serial(_) = greeting { greeting } else { self.greet()? };
+        let Greeting::Serial(serial) = greeting else {
+            return Err(Failure::new(Reason::NOT_READY, "the chip was told to stop, and does not tell its name"));
+        };
+        self.adopt(serial);
         let remembered = self.state.as_mut().and_then(|state| state.within(STATE_LASTS, now));
         if let Some(state) = remembered.or(own) {
             self.link.send(VOC_STATE, &state, COMMAND_MS)?;
@@ -291,7 +333,14 @@ impl<I2C: I2c, D: DelayNs> Sen5x<I2C, D> {
 
 impl<I2C: I2c, D: DelayNs> Driver for Sen5x<I2C, D> {
     fn identify(&mut self) -> Result<String, Failure> {
-        self.recognize()
+        match self.greet()? {
+            Greeting::Serial(serial) => Ok(serial),
+            Greeting::Measures(Some(part)) => self.is_wanted(part.datasheet().name).map(|()| String::new()),
+            Greeting::Measures(None) => Err(Failure::new(
+                Reason::NOT_READY,
+                "a SEN5x that measures and has no values yet, so cannot be told from its sisters",
+            )),
+        }
     }
 
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
@@ -362,6 +411,12 @@ impl<I2C: I2c, D: DelayNs> Driver for Sen5x<I2C, D> {
     }
 }
 
+/// Whether a signed word stands for nothing known. The data sheet says 0xffff, which is a temperature of -0.005 Cel too, Sensirion's
+/// driver 0x7fff: both are taken.
+fn is_unknown(word: u16) -> bool {
+    word == UNKNOWN_SIGNED || word == UNKNOWN_UNSIGNED
+}
+
 fn is_particles(quantity: Quantity) -> bool {
     SEN50_DATASHEET.quantities.contains(&quantity)
 }
@@ -383,7 +438,7 @@ fn judge(quantity: Quantity, words: &[u16; 8], status: u32, measuring: &Measurin
     let (is_unknown, value) = if is_particles(quantity) {
         (word == UNKNOWN_UNSIGNED, f32::from(word))
     } else {
-        (word == UNKNOWN_SIGNED || word == UNKNOWN_UNSIGNED, f32::from(word.cast_signed()))
+        (is_unknown(word), f32::from(word.cast_signed()))
     };
     let is_index = [Quantity::VOC_INDEX, Quantity::NOX_INDEX].contains(&quantity);
     let since = now.saturating_sub(measuring.started);

@@ -8,8 +8,9 @@
 //! the chip away) it is started anew with its baseline, so that a value is never the answer to a state that nobody knows.
 //!
 //! The chip does not tell that its power was away for less than a second, between two measurements: it then answers without an
-//! algorithm behind it, with the 400 ppm and 0 ppb of its first seconds, which clean air has too. Only its baseline shows it, and so
-//! that is looked at while the values are these.
+//! algorithm behind it, with the 400 ppm and 0 ppb of its first seconds, which clean air has too. Only that it has no baseline then
+//! shows it, and so that is asked for whenever the values are these. Sensirion's driver says that a chip may have none in its first
+//! hour either; these values are suspect then.
 
 use std::time::Duration;
 
@@ -50,8 +51,9 @@ const SERIAL_MS: u32 = 1;
 const PRODUCT_TYPE: u16 = 0;
 const OLDEST_VERSION: u16 = 0x20;
 
-/// For so long after its start the chip answers 400 ppm and 0 ppb, whatever the air.
-const INITIALIZATION: Duration = Duration::from_secs(15);
+/// For 15 s after its start the chip answers 400 ppm and 0 ppb, whatever the air. The start is some transfers later than the time
+/// that is counted from, so a second more is waited.
+const INITIALIZATION: Duration = Duration::from_secs(16);
 const INITIAL_ECO2: u16 = 400;
 const INITIAL_TVOC: u16 = 0;
 
@@ -61,8 +63,6 @@ const LEARNS_FOR: Duration = Duration::from_secs(12 * 3600);
 const BASELINE_EVERY: Duration = Duration::from_secs(3600);
 /// An older baseline is not set any more (the same).
 const BASELINE_LASTS: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often the baseline is looked at while the values are those of a chip without algorithm: such a one is noticed so much later.
-const DOUBT_EVERY: Duration = Duration::from_secs(60);
 
 /// What a longer time between two measurements makes of the algorithm is unknown.
 const LONGEST_GAP: Duration = Duration::from_secs(10);
@@ -98,9 +98,8 @@ struct Running {
     /// What the chip was told, 1/256 g/m3; 0 for nothing.
     humidity: u16,
     baseline_due: Duration,
-    doubted: Duration,
-    /// Whether the chip ever had a baseline in this run.
-    had_baseline: bool,
+    /// Whether the chip has shown that its algorithm runs, by other values than the initial ones or by a baseline.
+    is_alive: bool,
 }
 
 impl<I2C: I2c, D: DelayNs> Sgp30<I2C, D> {
@@ -134,8 +133,7 @@ impl<I2C: I2c, D: DelayNs> Sgp30<I2C, D> {
             newest: None,
             humidity: 0,
             baseline_due: now + if known.is_some() { BASELINE_EVERY } else { LEARNS_FOR },
-            doubted: now,
-            had_baseline: known.is_some(),
+            is_alive: known.is_some(),
         });
         Ok(())
     }
@@ -157,29 +155,31 @@ impl<I2C: I2c, D: DelayNs> Sgp30<I2C, D> {
             return Ok(());
         }
         let is_initial = (eco2, tvoc) == (INITIAL_ECO2, INITIAL_TVOC);
-        if now >= running.baseline_due || (is_initial && now >= running.doubted + DOUBT_EVERY) {
-            self.look_at_baseline(running, now)?;
+        running.is_alive |= !is_initial;
+        let mut readings = convert(eco2, tvoc);
+        if (is_initial || now >= running.baseline_due) && !self.has_baseline(running, now)? {
+            readings = readings.into_iter().map(|measured| measured.suspect(Reason::RESET_PATTERN)).collect();
         }
-        running.newest = Some(convert(eco2, tvoc));
+        running.newest = Some(readings);
         Ok(())
     }
 
-    fn look_at_baseline(&mut self, running: &mut Running, now: Duration) -> Result<(), Failure> {
-        running.doubted = now;
+    /// Whether the chip has a baseline, which is remembered when it is time.
+    fn has_baseline(&mut self, running: &mut Running, now: Duration) -> Result<bool, Failure> {
         let [eco2, tvoc] = self.link.ask(GET_BASELINE, &[], COMMAND_MS)?;
         let has_baseline = (eco2, tvoc) != (0, 0);
-        if running.had_baseline && !has_baseline {
+        if running.is_alive && !has_baseline {
             return Err(Failure::new(
                 Reason::RESET_PATTERN,
                 "the chip has lost its baseline, and so its power; it is started again",
             ));
         }
-        running.had_baseline = has_baseline;
+        running.is_alive |= has_baseline;
         if now >= running.baseline_due && has_baseline {
             running.baseline_due = now + BASELINE_EVERY;
             self.baseline = Some(Remembered::now(Baseline { serial: self.serial, eco2, tvoc }, now));
         }
-        Ok(())
+        Ok(has_baseline)
     }
 }
 
@@ -258,185 +258,4 @@ fn absolute_humidity(around: &Surroundings) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
-    use embedded_hal_mock::eh1::delay::NoopDelay;
-    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
-    use reading::Flag;
-
-    use super::super::sensirion::script::Script;
-    use super::*;
-
-    const AT: Script = Script(ADDRESS);
-    const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
-    const SERIAL: [u16; 3] = [0x0000, 0x01b8, 0x9fe2];
-    const HOUR_S: u64 = 3600;
-
-    fn secs(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn start() -> Vec<Transaction> {
-        [AT.ask(GET_FEATURE_SET, &[0x0022]), AT.ask(GET_SERIAL, &SERIAL), AT.send(INIT_AIR_QUALITY, &[])].concat()
-    }
-
-    fn measure(eco2: u16, tvoc: u16) -> Vec<Transaction> {
-        AT.ask(MEASURE_AIR_QUALITY, &[eco2, tvoc])
-    }
-
-    /// A driver with what it is to see, started at 0 s after what `before` does to it.
-    fn started(
-        script: &[Vec<Transaction>],
-        before: impl FnOnce(&mut Sgp30<Mock, NoopDelay>),
-    ) -> (Mock, Sgp30<Mock, NoopDelay>) {
-        let mock = Mock::new(&[start(), script.concat()].concat());
-        let mut driver = Sgp30::new(mock.clone(), NoopDelay::new());
-        before(&mut driver);
-        assert_eq!(driver.start(secs(0)), Ok(Some("000001b89fe2".to_owned())));
-        (mock, driver)
-    }
-
-    fn nowhere() -> Surroundings {
-        Surroundings::default()
-    }
-
-    #[test]
-    fn each_measurement_is_given_once_and_none_of_the_first_fifteen_seconds() {
-        let script = [measure(400, 0), measure(417, 12), measure(418, 13)];
-        let (mut mock, mut driver) = started(&script, |_| {});
-        driver.tend(secs(9), &nowhere()).unwrap();
-        assert_eq!(driver.sample(secs(10), &nowhere()).unwrap_err().reason, Reason::WARMING_UP);
-        driver.tend(secs(16), &nowhere()).unwrap();
-        driver.tend(secs(17), &nowhere()).unwrap();
-        let readings = driver.sample(secs(17), &nowhere()).unwrap();
-        assert_eq!(readings, [Measured::good(Quantity::TVOC, 13.0), Measured::good(Quantity::ECO2, 418.0)]);
-        assert_eq!(driver.sample(secs(18), &nowhere()).unwrap_err().reason, Reason::NOT_READY);
-        assert!(driver.is_running());
-        mock.done();
-    }
-
-    #[test]
-    fn a_measurement_that_nobody_asked_for_in_time_is_not_given() {
-        let (mut mock, mut driver) = started(&[measure(400, 0), measure(417, 12)], |_| {});
-        driver.tend(secs(8), &nowhere()).unwrap();
-        driver.tend(secs(16), &nowhere()).unwrap();
-        assert_eq!(driver.sample(secs(20), &nowhere()).unwrap_err().reason, Reason::NOT_READY);
-        mock.done();
-    }
-
-    #[test]
-    fn after_a_gap_the_algorithm_is_started_again() {
-        let (mut mock, mut driver) = started(&[measure(400, 0), start()], |_| {});
-        driver.tend(secs(1), &nowhere()).unwrap();
-        assert_eq!(driver.tend(secs(12), &nowhere()).unwrap_err().reason, Reason::NOT_READY);
-        assert!(!driver.is_running());
-        driver.start(secs(13)).unwrap();
-        // Nobody looked after it at all.
-        assert_eq!(driver.sample(secs(30), &nowhere()).unwrap_err().reason, Reason::NOT_READY);
-        assert!(!driver.is_running());
-        mock.done();
-    }
-
-    #[test]
-    fn the_air_is_told_in_256ths_of_a_gram() {
-        // "Humidity Compensation": 0x0f80 is 15.50 g/m3, which is what 25 Cel and 67.4 %RH are.
-        let air = Surroundings { temperature: Some(25.0), humidity: Some(67.4), ..nowhere() };
-        let drier = Surroundings { humidity: Some(67.1), ..air };
-        let script = [
-            AT.send(SET_HUMIDITY, &[absolute_humidity(&air)]),
-            measure(400, 0),
-            measure(400, 0),
-            AT.send(SET_HUMIDITY, &[0]),
-            measure(400, 0),
-        ];
-        let (mut mock, mut driver) = started(&script, |_| {});
-        assert!(absolute_humidity(&air).abs_diff(0x0f80) <= 13, "{:#06x}", absolute_humidity(&air));
-        for (second, around) in (1..).zip([air, drier, nowhere()]) {
-            driver.tend(secs(second), &around).unwrap();
-        }
-        mock.done();
-        // Dry air is told as the driest that there is, for 0 would turn the compensation off.
-        assert_eq!(absolute_humidity(&Surroundings { humidity: Some(0.0), ..air }), 1);
-        assert_eq!(absolute_humidity(&Surroundings { temperature: Some(-243.12), ..air }), 1);
-        assert_eq!(absolute_humidity(&Surroundings { humidity: Some(f32::NAN), ..air }), 0);
-    }
-
-    #[test]
-    fn a_baseline_is_remembered_after_twelve_hours_and_set_within_a_week() {
-        let (mut mock, mut driver) =
-            started(&[measure(417, 12), measure(417, 12), AT.ask(GET_BASELINE, &[0x8a2b, 0x8c4d])], |_| {});
-        let last = 12 * HOUR_S;
-        driver.running.as_mut().unwrap().measured = secs(last - 2);
-        driver.tend(secs(last - 1), &nowhere()).unwrap();
-        assert_eq!(driver.memory(secs(last - 1)), None);
-        driver.tend(secs(last), &nowhere()).unwrap();
-        let memory = driver.memory(secs(last)).unwrap();
-        mock.done();
-
-        let set = AT.send(SET_BASELINE, &[0x8c4d, 0x8a2b]);
-        let (mut mock, mut driver) = started(&[set], |driver| driver.restore(&memory, Some(secs(6 * 24 * HOUR_S))));
-        assert_eq!(driver.memory(secs(0)), Some(memory.clone()));
-        driver.stop();
-        mock.done();
-
-        let mut anothers = memory.clone();
-        anothers[3] ^= 1;
-        for (memory, age) in [
-            (&memory, Some(secs(7 * 24 * HOUR_S))),
-            (&memory, None),
-            (&anothers, Some(secs(60))),
-            (&memory[..5].to_vec(), Some(secs(60))),
-            (&[&[9], &memory[1..]].concat(), Some(secs(60))),
-        ] {
-            started(&[], |driver| driver.restore(memory, age)).0.done();
-        }
-    }
-
-    #[test]
-    fn a_chip_that_has_lost_its_baseline_has_lost_its_power() {
-        let baseline = |eco2, tvoc| AT.ask(GET_BASELINE, &[eco2, tvoc]);
-        let script = [measure(400, 0), baseline(0x8a2b, 0x8c4d), measure(400, 0), measure(400, 0), baseline(0, 0)];
-        let (mut mock, mut driver) = started(&script, |_| {});
-        driver.running.as_mut().unwrap().measured = secs(60);
-        driver.tend(secs(61), &nowhere()).unwrap();
-        driver.tend(secs(62), &nowhere()).unwrap();
-        driver.running.as_mut().unwrap().measured = secs(120);
-        assert_eq!(driver.tend(secs(121), &nowhere()).unwrap_err().reason, Reason::RESET_PATTERN);
-        assert!(!driver.is_running());
-        mock.done();
-    }
-
-    #[test]
-    fn failures_end_it_with_their_reason() {
-        let broken = AT.broken(MEASURE_AIR_QUALITY, &[417, 12]);
-        let busy = vec![
-            Transaction::write(ADDRESS, vec![0x20, 0x08]),
-            Transaction::read(ADDRESS, vec![0; 6]).with_error(NACK),
-        ];
-        let gone = vec![Transaction::write(ADDRESS, vec![0x20, 0x08]).with_error(NACK)];
-        for (script, reason) in [(broken, Reason::CHECKSUM), (busy, Reason::NOT_READY), (gone, Reason::NO_ANSWER)] {
-            let (mut mock, mut driver) = started(&[script], |_| {});
-            assert_eq!(driver.tend(secs(1), &nowhere()).unwrap_err().reason, reason);
-            assert!(!driver.is_running());
-            mock.done();
-        }
-    }
-
-    #[test]
-    fn another_product_is_refused() {
-        // A SGPC3, and a SGP30 from before its commands.
-        for feature_set in [0x1006, 0x0009] {
-            let mut mock = Mock::new(&AT.ask(GET_FEATURE_SET, &[feature_set]));
-            let failure = Sgp30::new(mock.clone(), NoopDelay::new()).identify().unwrap_err();
-            assert_eq!(failure.reason, Reason::WRONG_CHIP);
-            mock.done();
-        }
-    }
-
-    #[test]
-    fn values_beyond_the_scale_are_wrong() {
-        let flags = |eco2, tvoc| convert(eco2, tvoc).iter().map(|measured| measured.flag).collect::<Vec<_>>();
-        assert_eq!(flags(60_000, 60_000), [Flag::GOOD; 2]);
-        assert_eq!(flags(399, 60_001), [Flag::FAIL; 2]);
-    }
-}
+mod tests;

@@ -149,7 +149,7 @@ impl<I2C: I2c, D: DelayNs> Sgp4x<I2C, D> {
         running.measured = now;
         let voc = running.voc.process(voc);
         let nox = running.nox.process(nox);
-        running.newest = voc.zip(nox).map(|(voc, nox)| self.judge(voc, nox, running.is_settled(now)));
+        running.newest = voc.zip(nox).map(|(voc, nox)| self.judge(voc, nox, running, now));
         running.has_spoken |= running.newest.is_some();
         if let Some(learned) = running.voc.learned() {
             self.learned = Some(Remembered::now(Knowledge { serial: self.serial, learned }, now));
@@ -176,13 +176,15 @@ impl<I2C: I2c, D: DelayNs> Sgp4x<I2C, D> {
         }
     }
 
-    fn judge(&self, voc: f32, nox: f32, is_settled: bool) -> Vec<Measured> {
-        let mut readings = vec![Measured::good(Quantity::VOC_INDEX, voc)];
+    fn judge(&self, voc: f32, nox: f32, running: &Running, now: Duration) -> Vec<Measured> {
+        let is_new = now.saturating_sub(running.started) < SETTLES_IN;
+        let judge = |quantity, index, is_new| {
+            let measured = Measured::good(quantity, index);
+            if is_new { measured.suspect(Reason::WARMING_UP) } else { measured }
+        };
+        let mut readings = vec![judge(Quantity::VOC_INDEX, voc, is_new && !running.is_resumed)];
         if self.part == Part::Sgp41 {
-            readings.push(Measured::good(Quantity::NOX_INDEX, nox));
-        }
-        if !is_settled {
-            readings = readings.into_iter().map(|measured| measured.suspect(Reason::WARMING_UP)).collect();
+            readings.push(judge(Quantity::NOX_INDEX, nox, is_new));
         }
         readings
     }
@@ -199,10 +201,6 @@ impl Running {
             has_spoken: false,
             newest: None,
         }
-    }
-
-    fn is_settled(&self, now: Duration) -> bool {
-        self.is_resumed || now.saturating_sub(self.started) >= SETTLES_IN
     }
 }
 

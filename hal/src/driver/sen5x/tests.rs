@@ -10,6 +10,7 @@ const NACK: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
 const STATE: [u16; 4] = [0x0001, 0x0203, 0x0405, 0x0607];
 /// 4.5, 11.2, 16.0, 18.5 ug/m3; 45.67 %RH; -3.5 Cel; VOC 98.7, NOx 1.0.
 const VALUES: [u16; 8] = [45, 112, 160, 185, 4567, 0xfd44, 987, 10];
+const OF_SEN54: [u16; 8] = [45, 112, 160, 185, 4567, 0xfd44, 987, 0x7fff];
 const WELL: [u16; 2] = [0, 0];
 
 type Transfers = Vec<Vec<Transaction>>;
@@ -31,8 +32,12 @@ fn begin(state: Option<[u16; 4]>) -> Vec<Transaction> {
 
 /// The start of a chip that was idle.
 fn start(part: Part) -> Vec<Transaction> {
-    let is_measuring = if part.has_voc() { AT.ask(IS_DATA_READY, &[0]) } else { Vec::new() };
-    [greeting(part), is_measuring, begin(None)].concat()
+    [greeting(part), AT.ask(IS_DATA_READY, &[0]), begin(None)].concat()
+}
+
+/// A command that the chip refuses.
+fn refused(command: u16) -> Vec<Transaction> {
+    AT.send(command, &[]).into_iter().map(|sent| sent.with_error(NACK)).collect()
 }
 
 fn measurement(values: [u16; 8], status: [u16; 2]) -> Vec<Transaction> {
@@ -133,18 +138,51 @@ fn a_chip_with_nothing_new_warms_up_cleans_its_fan_or_was_reset() {
 
 #[test]
 fn a_chip_found_measuring_keeps_what_its_algorithm_learned() {
-    let found = [
+    let tells = [
         greeting(Part::Sen54),
         AT.ask(IS_DATA_READY, &[1]),
         AT.ask(VOC_STATE, &STATE),
         begin(Some(STATE)),
         measurement(VALUES, WELL),
     ];
-    let mut mock = Mock::new(&found.concat());
-    let mut driver = Sen5x::new(mock.clone(), NoopDelay::new(), Part::Sen54);
-    driver.start(Duration::ZERO).unwrap();
-    assert_eq!(verdicts(&sample(&mut driver, 31).unwrap()), [GOOD; 7]);
-    mock.done();
+    let [stop, rest @ ..] = &begin(Some(STATE))[..] else { panic!() };
+    let refuses_its_name = [
+        refused(READ_NAME),
+        AT.ask(READ_VALUES, &OF_SEN54),
+        AT.ask(VOC_STATE, &STATE),
+        vec![stop.clone()],
+        greeting(Part::Sen54),
+        rest.to_vec(),
+        measurement(VALUES, WELL),
+    ];
+    for found in [tells.concat(), refuses_its_name.concat()] {
+        let mut mock = Mock::new(&found);
+        let mut driver = Sen5x::new(mock.clone(), NoopDelay::new(), Part::Sen54);
+        assert_eq!(driver.start(Duration::ZERO), Ok(Some("0C2F".to_owned())));
+        assert_eq!(verdicts(&sample(&mut driver, 31).unwrap()), [GOOD; 7]);
+        mock.done();
+    }
+}
+
+#[test]
+fn a_chip_that_measures_is_known_by_its_values_and_not_stopped() {
+    let of_sen50 = [45, 112, 160, 185, 0x7fff, 0x7fff, 0x7fff, 0x7fff];
+    let none = [0xffff, 0xffff, 0xffff, 0xffff, 0x7fff, 0x7fff, 0x7fff, 0x7fff];
+    for (values, is) in
+        [(of_sen50, Some(Part::Sen50)), (OF_SEN54, Some(Part::Sen54)), (VALUES, Some(Part::Sen55)), (none, None)]
+    {
+        for part in [Part::Sen50, Part::Sen54, Part::Sen55] {
+            let mut mock = Mock::new(&[refused(READ_NAME), AT.ask(READ_VALUES, &values)].concat());
+            let found = Sen5x::new(mock.clone(), NoopDelay::new(), part).identify();
+            let expected = match is {
+                None => Err(Reason::NOT_READY),
+                Some(is) if is == part => Ok(String::new()),
+                Some(_) => Err(Reason::WRONG_CHIP),
+            };
+            assert_eq!(found.map_err(|failure| failure.reason), expected);
+            mock.done();
+        }
+    }
 }
 
 #[test]
@@ -199,15 +237,15 @@ fn laser_hours_are_remembered_and_beyond_its_life_it_is_suspect() {
 fn the_others_at_the_address_are_refused() {
     let name = |name| AT.ask(READ_NAME, &text(name));
     let sps30 = [
-        Transaction::write(ADDRESS, vec![0xd0, 0x14]).with_error(NACK),
-        Transaction::read(ADDRESS, vec![0]).with_error(NACK),
-        Transaction::write(ADDRESS, vec![0xd0]),
+        refused(READ_NAME),
+        refused(READ_VALUES),
+        vec![Transaction::read(ADDRESS, vec![0]).with_error(NACK), Transaction::write(ADDRESS, vec![0xd0])],
     ];
     for (part, script) in [
         (Part::Sen50, name("SEN54")),
         (Part::Sen54, name("SEN55")),
         (Part::Sen55, name("SEN50")),
-        (Part::Sen55, sps30.to_vec()),
+        (Part::Sen55, sps30.concat()),
     ] {
         let mut mock = Mock::new(&script);
         let failure = Sen5x::new(mock.clone(), NoopDelay::new(), part).identify().unwrap_err();
@@ -220,7 +258,7 @@ fn the_others_at_the_address_are_refused() {
 fn failures_end_it_with_their_reason() {
     let broken = [AT.ask(IS_DATA_READY, &[1]), AT.broken(READ_VALUES, &VALUES)].concat();
     let busy = [AT.send(IS_DATA_READY, &[]), vec![Transaction::read(ADDRESS, vec![0; 3]).with_error(NACK)]].concat();
-    let gone: Vec<_> = AT.send(IS_DATA_READY, &[]).into_iter().map(|sent| sent.with_error(NACK)).collect();
+    let gone = refused(IS_DATA_READY);
     for (script, reason) in [(broken, Reason::CHECKSUM), (busy, Reason::NOT_READY), (gone, Reason::NO_ANSWER)] {
         let (outcome, running) = sample_once(Part::Sen50, 60, vec![script]);
         assert_eq!((outcome.unwrap_err().reason, running), (reason, false));
