@@ -2,7 +2,8 @@
 //!
 //! The chip measures by itself and has its newest frame ready at all times: 32 bytes, "Transport protocol - I2C" in the
 //! PMSA003I data manual. With steady air the frame changes every 2.3 s, so two samples closer together may well be equal.
-//! It cannot be reset and has no serial number. Nor does a frame tell when the power was away between two samples: if the
+//! It cannot be reset and has no serial number, so the hours of its laser, which is on whenever the chip is, are counted for whoever is
+//! at the address. Nor does a frame tell when the power was away between two samples: if the
 //! fan already turns again by the next one, the values are too small for half a minute and nothing here knows it.
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use embedded_hal::i2c::I2c;
 use reading::{Quantity, Reason};
 
+use super::laser::{Laser, YEAR};
 use super::{Driver, Failure, Measured, Surroundings};
 use crate::model::Datasheet;
 
@@ -44,10 +46,17 @@ const EFFECTIVE: f32 = 500.0;
 /// "Maximum range" of the same.
 const MAXIMUM: f32 = 1000.0;
 
+/// "Mean time to failure": three years or more, the data manual's only number for it.
+const LIFE: Duration = YEAR.saturating_mul(3);
+
+/// What the memory of this layout begins with.
+const MEMORY_VERSION: u8 = 1;
+
 /// The driver.
 pub struct Pmsa003i<I2C> {
     i2c: I2C,
     address: u8,
+    laser: Laser,
     /// Since when frames come without a break, as far as we saw: the fan may have started only then.
     blowing_since: Option<Duration>,
 }
@@ -86,7 +95,7 @@ fn word(frame: &[u8; FRAME_BYTES], at: usize) -> u16 {
 impl<I2C: I2c> Pmsa003i<I2C> {
     /// A driver for the chip at `address`; it does nothing yet.
     pub fn new(i2c: I2C, address: u8) -> Self {
-        Self { i2c, address, blowing_since: None }
+        Self { i2c, address, laser: Laser::new(LIFE), blowing_since: None }
     }
 
     fn frame(&mut self) -> Result<[u8; FRAME_BYTES], Failure> {
@@ -105,6 +114,8 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
 
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
         self.frame()?;
+        self.laser.is_off();
+        self.laser.is_on(now);
         self.blowing_since = Some(now);
         Ok(None)
     }
@@ -117,8 +128,10 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
         let outcome = self.frame();
         if outcome.as_ref().is_err_and(|failure| [Reason::NO_ANSWER, Reason::WRONG_CHIP].contains(&failure.reason)) {
             self.blowing_since = None;
+            self.laser.is_off();
         }
         let frame = outcome?;
+        self.laser.is_on(now);
         let empty = frame[HEADER.len()..VERSION].iter().all(|byte| *byte == 0);
         let readings = [(Quantity::PM1, PM1), (Quantity::PM2_5, PM2_5), (Quantity::PM10, PM10)];
         let doubt = if empty {
@@ -130,12 +143,24 @@ impl<I2C: I2c> Driver for Pmsa003i<I2C> {
             let cold = self.blowing_since.is_none_or(|since| now < since + DATASHEET.warm_up);
             cold.then_some(Reason::WARMING_UP)
         };
-        Ok(readings.into_iter().map(|(quantity, at)| judge(quantity, word(&frame, at), doubt)).collect())
+        let judge = |(quantity, at)| self.laser.judge(judge(quantity, word(&frame, at), doubt));
+        Ok(readings.into_iter().map(judge).collect())
+    }
+
+    fn memory(&self, _now: Duration) -> Option<Vec<u8>> {
+        Some([MEMORY_VERSION].into_iter().chain(self.laser.seconds().to_be_bytes()).collect())
+    }
+
+    fn restore(&mut self, memory: &[u8], _age: Option<Duration>) {
+        if let &[MEMORY_VERSION, a, b, c, d] = memory {
+            self.laser.add(Duration::from_secs(u32::from_be_bytes([a, b, c, d]).into()));
+        }
     }
 
     /// The fan goes on: the chip takes no commands over I2C.
     fn stop(&mut self) {
         self.blowing_since = None;
+        self.laser.is_off();
     }
 }
 
@@ -246,6 +271,23 @@ mod tests {
         let (outcome, running) = sample(&[read(vec![0; 32]).with_error(nack)], 60);
         assert_eq!(outcome.unwrap_err().reason, Reason::NO_ANSWER);
         assert!(!running);
+    }
+
+    #[test]
+    fn the_hours_of_the_laser_are_remembered_and_make_it_suspect_in_the_end() {
+        let mut mock = Mock::new(&[read(frame(1, 1, 1, 0)), read(frame(11, 22, 33, 0)), read(frame(11, 22, 33, 0))]);
+        let mut driver = Pmsa003i::new(mock.clone(), ADDRESS);
+        let three_years_s = 3 * 365 * 24 * 3600;
+        driver.restore(&[&[1][..], &u32::to_be_bytes(three_years_s - 60)].concat(), None);
+        driver.restore(&[9, 0, 0, 0, 1], None);
+        driver.start(Duration::ZERO).unwrap();
+        for (at_s, reason) in [(60, Reason::NONE), (61, Reason::LASER_AGE)] {
+            let readings = driver.sample(Duration::from_secs(at_s), &Surroundings::default()).unwrap();
+            assert!(readings.iter().all(|measured| measured.reason == reason), "{readings:?}");
+        }
+        let memory = [&[1][..], &u32::to_be_bytes(three_years_s + 1)].concat();
+        assert_eq!(driver.memory(Duration::from_secs(61)), Some(memory));
+        mock.done();
     }
 
     #[test]
