@@ -34,6 +34,14 @@ fn numbered(directory: &str, prefix: &str) -> Vec<PathBuf> {
 
 /// A bus that the kernel drives. Opening one handle per chip keeps `linux-embedded-hal` from reopening the device at each
 /// change of address.
+///
+/// # When a chip holds the wires
+/// I2C's cure is nine clocks (UM10204, section 3.1.16), and `/dev/i2c-*` has no call for them. A kernel's bus driver may give them by
+/// itself (`i2c_bus_recovery_info`); the Pi's, i2c-bcm2835, does not: it ends a transfer after a second with ETIMEDOUT, clears its
+/// controller, and makes the next transfer as if nothing had been, whose own clocks free a chip that was waiting for the rest of
+/// its byte. So all that is left to do here is done above: each failure is reported, the next transfer is tried, a chip that
+/// answers but does not work is started again at growing distances, and a device that was away is opened anew. A chip that
+/// still holds the wires must lose its power.
 pub(crate) struct DeviceBus {
     path: PathBuf,
     opened: Instant,

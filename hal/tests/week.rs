@@ -6,7 +6,7 @@
 //! One fault is beyond a driver: a chip that goes on measuring what it measured when the fault began looks well. The node's flat-line
 //! test finds that.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests may fail and tell as tests do")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::cpu;
 use crate::delivery::{Change, Deliveries};
+use crate::memory::Memory;
 use crate::recorder::{Record, sensor_event};
 use crate::schedule::Schedule;
 use crate::sensors::{Looked, NodeSensor, Sensors};
@@ -43,6 +44,7 @@ const STALLED_SAMPLER: Duration = Duration::from_secs(30);
 /// Runs the schedule.
 pub struct Sampler {
     sensors: Sensors,
+    memory: Memory,
     truth: Truth,
     schedule: Schedule,
     records: mpsc::Sender<Record>,
@@ -72,6 +74,7 @@ impl Sampler {
     /// A sampler that has not looked for sensors yet.
     pub fn new(
         sensors: Sensors,
+        memory: Memory,
         truth: Truth,
         records: mpsc::Sender<Record>,
         board: Arc<StatusBoard>,
@@ -79,6 +82,7 @@ impl Sampler {
     ) -> Self {
         Self {
             sensors,
+            memory,
             truth,
             schedule: Schedule::default(),
             records,
@@ -150,6 +154,7 @@ impl Sampler {
             self.schedule.add(sensor.interval, self.start.elapsed());
             self.deliveries.add();
         }
+        self.memory.restore(self.sensors.list());
         self.board.set_sensors(self.sensors.list(), &self.last_problems);
         self.announce().await;
     }
@@ -224,6 +229,9 @@ impl Sampler {
                 Outcome::None(reason, detail) => (Err(*reason), (*detail).to_owned()),
             };
             let Some(sensor) = self.sensors.list().get(index) else { continue };
+            if let Outcome::Sampled(Sample { memory: Some(memory), .. }) = &outcome {
+                self.memory.keep(sensor, memory);
+            }
             turns.push(Turn { index, readings: sensor.readings(index, sampled), detail });
         }
         let cpu = if self.truth.wants_cpu(self.sensors.list()) { cpu::celsius() } else { None };
@@ -269,8 +277,11 @@ impl Sampler {
         }
     }
 
-    fn watch(&self) {
+    fn watch(&mut self) {
         self.alive.beat();
+        if let Some(snapshot) = self.memory.due(false) {
+            drop(tokio::task::spawn_blocking(move || snapshot.write()));
+        }
         let stuck =
             self.sensors.buses().iter().filter_map(|bus| Some((bus, bus.stuck_for()?))).max_by_key(|(_, time)| *time);
         match stuck {
@@ -278,7 +289,7 @@ impl Sampler {
                 self.buses_alive.beat();
                 self.buses_alive.ready();
             }
-            // Without a beat liveness fails after HUNG_BUS: the bus thread tries to clear the bus by itself before that.
+            // Without a beat liveness fails after HUNG_BUS. Nothing here can clear the bus: see `hal::board`.
             Some((bus, time)) => self.buses_alive.degraded(format!(
                 "{} has not answered for {} s: something holds the bus; check the wiring",
                 bus.name(),
@@ -288,9 +299,13 @@ impl Sampler {
         self.board.judge();
     }
 
-    async fn close(&self) {
+    async fn close(&mut self) {
         let buses = self.sensors.buses().to_vec();
+        let learned = self.memory.due(true);
         let closed = tokio::task::spawn_blocking(move || {
+            if let Some(snapshot) = learned {
+                snapshot.write();
+            }
             for bus in &buses {
                 if !bus.close(Duration::from_secs(2)) {
                     warn!(bus = bus.name(), "the bus thread did not stop and is left behind");

@@ -12,22 +12,30 @@ struct Bench {
     health: Health,
     stop: CancellationToken,
     sampler: tokio::task::JoinHandle<Result<(), Infallible>>,
+    /// Where the sampler keeps what the chips have learned.
+    _state: Arc<tempfile::TempDir>,
 }
 
 impl Bench {
     fn start() -> Self {
+        Self::start_with(&["BME280", "SHT40"], Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    fn start_with(models: &[&str], state: Arc<tempfile::TempDir>) -> Self {
         let bus = SimBus::new(Clock::real_time());
-        bus.attach(chip("BME280").unwrap());
-        bus.attach(chip("SHT40").unwrap());
+        for model in models {
+            bus.attach(chip(model).unwrap());
+        }
         let config = SensorsConfig { interval: Duration::from_millis(60), ..SensorsConfig::default() };
         let truth = Truth::new(config.clone(), None);
         let sensors = Sensors::on(config, hal::Bus::over(bus.clone()).unwrap());
+        let memory = Memory::load(state.path().join("sensors.json"), crate::clock::Clock::new().unwrap());
         let (sender, records) = mpsc::channel(4);
         let health = Health::new();
         let board = Arc::new(StatusBoard::new(health.component("sensors"), hal::Led::open(None)));
         let stop = CancellationToken::new();
-        let sampler = tokio::spawn(Sampler::new(sensors, truth, sender, board, &health).run(stop.clone()));
-        Self { bus, records, health, stop, sampler }
+        let sampler = tokio::spawn(Sampler::new(sensors, memory, truth, sender, board, &health).run(stop.clone()));
+        Self { bus, records, health, stop, sampler, _state: state }
     }
 
     /// The next record that `wanted` accepts.
@@ -137,4 +145,33 @@ async fn a_hung_bus_is_said_and_heals() {
     bench.bus.hold(false);
     bench.readings_where(good(Quantity::PRESSURE)).await;
     bench.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_chip_has_learned_is_given_back_after_a_restart() {
+    let state = Arc::new(tempfile::tempdir().unwrap());
+    let path = state.path().join("sensors.json");
+    let learned = || std::fs::read_to_string(&path).unwrap();
+    let run = async || {
+        let mut bench = Bench::start_with(&["SPS30"], state.clone());
+        bench
+            .readings_where(|reading| reading.quantity == Quantity::PM2_5 && reading.reason != Reason::NOT_READY)
+            .await;
+        bench.stop().await;
+    };
+    run().await;
+    // After its version, the seconds that the laser has been on; a week of them.
+    let new = serde_json::from_str::<serde_json::Value>(&learned()).unwrap();
+    let mut old = new.clone();
+    for (byte, value) in 604_800_u32.to_be_bytes().into_iter().enumerate() {
+        old["chips"][0]["memory"][1 + byte] = value.into();
+    }
+    assert_ne!(old, new, "{new}");
+    std::fs::write(&path, old.to_string()).unwrap();
+    run().await;
+    let after = serde_json::from_str::<serde_json::Value>(&learned()).unwrap();
+    let seconds = after["chips"][0]["memory"].as_array().unwrap()[1..5]
+        .iter()
+        .fold(0, |seconds, byte| seconds << 8 | byte.as_u64().unwrap());
+    assert!((604_800..604_900).contains(&seconds), "{after}");
 }
