@@ -83,6 +83,8 @@ fn cells(fault: Fault, expected: &Expected) -> [String; 2] {
     let looks = match expected.looks {
         [GOOD] if fault == Fault::Stuck => "good, until the history shows a flat line".to_owned(),
         [GOOD] => return ["good, and right".to_owned(), "-".to_owned()],
+        // How soon the power is back decides which.
+        looks if fault == Fault::PowerLoss => looks.join(", or "),
         looks => looks.join(", then "),
     };
     let looks = if expected.is_unnoticed { format!("{looks}; **or wrong and good**") } else { looks };
