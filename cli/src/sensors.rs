@@ -110,7 +110,10 @@ fn configuration(sensors: &[SensorStatus]) -> String {
         )
     };
     let entries: Vec<String> = sensors.iter().map(entry).collect();
-    format!("\n# To be warned when one of them is missing, put this into /etc/magpie/magpie.toml:{}", entries.join("\n"))
+    format!(
+        "\n# To be warned when one of them is missing, put this into /etc/magpie/magpie.toml:{}",
+        entries.join("\n")
+    )
 }
 
 fn readings(sensor: &SensorStatus) -> Vec<String> {

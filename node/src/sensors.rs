@@ -257,8 +257,12 @@ impl Sensors {
     /// What was found that the owner may have meant: another chip at the same address, or the same chip at another one.
     fn instead_of(&self, chip: ChipAt) -> Option<String> {
         let found = || self.sensors.iter().filter(|sensor| sensor.found);
-        if let Some(other) = found().find(|sensor| (sensor.chip.address, sensor.chip.port) == (chip.address, chip.port)) {
-            return Some(format!("a {} is there; correct `model` or `address` under [[sensors.chip]]", other.chip.model));
+        if let Some(other) = found().find(|sensor| (sensor.chip.address, sensor.chip.port) == (chip.address, chip.port))
+        {
+            return Some(format!(
+                "a {} is there; correct `model` or `address` under [[sensors.chip]]",
+                other.chip.model
+            ));
         }
         let same = found().filter(|sensor| sensor.chip.model == chip.model);
         let mut unclaimed = same.filter(|sensor| !self.config.chips.iter().any(|wanted| sensor.is_meant_by(wanted)));

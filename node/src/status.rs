@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hal::Led;
-use reading::{Flag, Reading};
+use reading::{Flag, Reading, Reason};
 use serde::{Deserialize, Serialize};
 use service::Component;
 
@@ -69,7 +69,7 @@ pub struct ReadingStatus {
     /// Why it is not good.
     pub reason: String,
     #[serde(skip, default)]
-    good: bool,
+    measures: bool,
 }
 
 impl SensorStatus {
@@ -99,7 +99,7 @@ impl SensorStatus {
                 unit: reading.quantity.unit().to_owned(),
                 flag: reading.flag.to_string(),
                 reason: reading.reason.to_string(),
-                good: reading.flag == Flag::GOOD,
+                measures: measures(reading),
             })
             .collect();
     }
@@ -134,19 +134,20 @@ impl StatusBoard {
         self.judge();
     }
 
-    /// Healthy means measuring: ready while at least one sensor's last turn gave a good reading.
+    /// Healthy means measuring: ready while at least one sensor's last turn gave a reading that shows that it works.
     pub(crate) fn judge(&self) {
         let inner = self.lock();
-        let good = inner.sensors.iter().filter(|sensor| sensor.readings.iter().any(|reading| reading.good)).count();
+        let measuring =
+            inner.sensors.iter().filter(|sensor| sensor.readings.iter().any(|reading| reading.measures)).count();
         let silent: Vec<String> = inner
             .sensors
             .iter()
-            .filter(|sensor| !sensor.readings.iter().any(|reading| reading.good))
+            .filter(|sensor| !sensor.readings.iter().any(|reading| reading.measures))
             .map(|sensor| {
                 format!("{} at 0x{:02x} on {}: {}", sensor.model, sensor.address, sensor.bus, explain(sensor))
             })
             .collect();
-        match (good, silent.as_slice()) {
+        match (measuring, silent.as_slice()) {
             (0, []) => {
                 let why = inner.problems.first().map_or("no sensor was found", String::as_str);
                 self.readiness.not_ready(why);
@@ -173,6 +174,13 @@ impl StatusBoard {
         // Nothing is half done behind this lock, so a panic elsewhere leaves it usable.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a reading shows that its sensor works: it is good, or doubtful for a reason that lies in the air. In fog a particle sensor
+/// counts droplets all night; nobody needs to climb a lamp post for that.
+fn measures(reading: &Reading) -> bool {
+    let of_the_air = [Reason::HIGH_HUMIDITY, Reason::CONDENSING, Reason::RATE_OF_CHANGE, Reason::SPIKE];
+    reading.flag == Flag::GOOD || (reading.flag == Flag::SUSPECT && of_the_air.contains(&reading.reason))
 }
 
 fn explain(sensor: &SensorStatus) -> String {
