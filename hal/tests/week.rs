@@ -39,6 +39,9 @@ const CHIPS: &[(Model, &str, u8, Option<u8>)] = &[
     (Model::Pmsa003i, "PMSA003I", 0x12, None),
     (Model::Scd4x, "SCD41", 0x62, None),
     (Model::Ens160, "ENS160", 0x53, None),
+    (Model::Scd30, "SCD30", 0x61, None),
+    (Model::Sgp30, "SGP30", 0x58, None),
+    (Model::Sps30, "SPS30", 0x69, Some(1)),
 ];
 
 /// How far off a good value may be: the chip's resolution, and what the air does in the seconds that a measurement takes.
@@ -60,6 +63,8 @@ struct Patient {
     bus: SimBus,
     /// What it has, and from which turn on it has it no more.
     fault: Option<(Fault, u64)>,
+    /// Until when it may say what it measured while it was stuck: some are asked each second, and a sample gives the newest.
+    frozen_until: Duration,
     /// When its last fault passed; `None` once it is well again.
     healed: Option<Duration>,
     /// The longest that it took to be well again.
@@ -73,7 +78,8 @@ impl Patient {
         let bus = port.map_or_else(|| bus.clone(), |port| bus.behind(port));
         assert!(bus.attach_at(address, sim::chip(simulated).unwrap()).is_none());
         let chip = ChipAt { port, ..ChipAt::new(model, address) };
-        Self { chip, bus, fault: None, healed: Some(Duration::ZERO), longest: Duration::ZERO, faults: 0 }
+        let (frozen_until, healed) = (Duration::ZERO, Some(Duration::ZERO));
+        Self { chip, bus, fault: None, frozen_until, healed, longest: Duration::ZERO, faults: 0 }
     }
 
     fn is_well(&self) -> bool {
@@ -87,9 +93,11 @@ impl Patient {
     }
 
     fn heal(&mut self, turn: u64, now: Duration) {
-        if self.fault.is_some_and(|(_, until)| until <= turn) {
+        if let Some((fault, _)) = self.fault.take_if(|(_, until)| *until <= turn) {
             assert!(self.bus.fault(self.chip.address, None));
-            self.fault = None;
+            if fault == Fault::Stuck {
+                self.frozen_until = now + INTERVAL / 2;
+            }
             self.healed = Some(now);
         }
     }
@@ -187,7 +195,7 @@ fn a_week_of_faults_gives_no_wrong_value_and_every_chip_comes_back() {
             let sample = chips.sample(patient.chip, &around);
             let chip = patient.chip;
             assert!(clock.now() - before < chip.model.deadline(), "seed {seed}, {chip}: took too long");
-            let frozen = matches!(patient.fault, Some((Fault::Stuck, _)));
+            let frozen = matches!(patient.fault, Some((Fault::Stuck, _))) || before < patient.frozen_until;
             for measured in sample.readings.iter().flatten() {
                 *flags.entry((measured.flag, measured.reason)).or_default() += 1;
                 if measured.flag == Flag::GOOD && !frozen {
