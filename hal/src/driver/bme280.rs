@@ -4,7 +4,7 @@
 //! same meaning (BST-BMP280-DS001).
 //!
 //! One sample each of everything, filter off, each measurement ordered by itself (forced mode), so that nothing old can be read as
-//! new: a measurement has ended when the chip is asleep again. [`bosch`] says why everything is read twice. A chip that lost its
+//! new: a measurement has ended when the chip is asleep again. `bosch` says why everything is read twice. A chip that lost its
 //! configuration was reset or swapped meanwhile, and is started anew.
 
 mod compensation;

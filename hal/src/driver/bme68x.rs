@@ -5,7 +5,7 @@
 //!
 //! Each measurement is ordered by itself (forced mode): one sample each of temperature, pressure and humidity, then the plate is
 //! heated to 320 Cel for 150 ms and its resistance taken, as Bosch's examples do. The chip says whether the plate got there: a
-//! resistance that was taken too cold is not good. [`bosch`] says why everything is read twice.
+//! resistance that was taken too cold is not good. `bosch` says why everything is read twice.
 //!
 //! The heater warms the chip, the more the oftener it is sampled, and so the temperature that it measures. The resistance says
 //! something about the air only beside earlier ones of the same chip.

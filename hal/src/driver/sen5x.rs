@@ -4,7 +4,7 @@
 //! too, and tell their name. They measure each second by themselves, across our restart too. What a part of the chip cannot tell is
 //! missing or wrong by itself; the rest counts.
 //!
-//! The indices are computed in the chip, by the algorithm of [`gas_index`](super::gas_index), and reset by each start of the
+//! The indices are computed in the chip, by the algorithm of `gas_index`, and reset by each start of the
 //! measurement, unless the VOC algorithm's state is given back before it (section 6.1.11). Sensirion allows that after interruptions of
 //! less than ten minutes, and for states of at least three hours. A chip that is found measuring is stopped for a quarter of a second
 //! and given its own state back, of whatever age.

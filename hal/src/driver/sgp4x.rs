@@ -1,7 +1,7 @@
 //! Sensirion SGP40 and SGP41: VOC index, and NOx index of the SGP41.
 //!
 //! After the SGP40 data sheet (version 1.2) and that of the SGP41 (version 1.0); tables are named where both have them. The chip
-//! gives a raw signal, which is proportional to the logarithm of a resistance; the index is computed here ([`gas_index`]) from one
+//! gives a raw signal, which is proportional to the logarithm of a resistance; the index is computed here (`gas_index`) from one
 //! signal each second, which [`Driver::tend`] asks for. A sample gives the newest index, once.
 //!
 //! An index says how the air compares with that of the last day at this place, not how good it is. After a start it says nothing for
