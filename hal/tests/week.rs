@@ -3,6 +3,8 @@
 //!
 //! `MAGPIE_SEED=n cargo test -p magpie-hal --test week` runs the week of another seed; a failure says which one it was.
 //!
+//! SGP40 and SGP41 are not here: their index is what an algorithm makes of days, and golden vectors hold that.
+//!
 //! One fault is beyond a driver: a chip that goes on measuring what it measured when the fault began looks well. The node's flat-line
 //! test finds that.
 
@@ -40,8 +42,10 @@ const CHIPS: &[(Model, &str, u8, Option<u8>)] = &[
     (Model::Scd4x, "SCD41", 0x62, None),
     (Model::Ens160, "ENS160", 0x53, None),
     (Model::Scd30, "SCD30", 0x61, None),
-    (Model::Sgp30, "SGP30", 0x58, None),
+    (Model::Sht3x, "SHT31", 0x45, None),
     (Model::Sps30, "SPS30", 0x69, Some(1)),
+    (Model::Sen55, "SEN55", 0x69, Some(2)),
+    (Model::Sgp30, "SGP30", 0x58, None),
 ];
 
 /// How far off a good value may be: the chip's resolution, and what the air does in the seconds that a measurement takes.
@@ -63,8 +67,8 @@ struct Patient {
     bus: SimBus,
     /// What it has, and from which turn on it has it no more.
     fault: Option<(Fault, u64)>,
-    /// Until when it may say what it measured while it was stuck: some are asked each second, and a sample gives the newest.
-    frozen_until: Duration,
+    /// The last turn in which it may say what it saw while it was stuck: a measurement may have been waiting when that passed.
+    stuck_until: u64,
     /// When its last fault passed; `None` once it is well again.
     healed: Option<Duration>,
     /// The longest that it took to be well again.
@@ -78,8 +82,15 @@ impl Patient {
         let bus = port.map_or_else(|| bus.clone(), |port| bus.behind(port));
         assert!(bus.attach_at(address, sim::chip(simulated).unwrap()).is_none());
         let chip = ChipAt { port, ..ChipAt::new(model, address) };
-        let (frozen_until, healed) = (Duration::ZERO, Some(Duration::ZERO));
-        Self { chip, bus, fault: None, frozen_until, healed, longest: Duration::ZERO, faults: 0 }
+        Self {
+            chip,
+            bus,
+            fault: None,
+            stuck_until: 0,
+            healed: Some(Duration::ZERO),
+            longest: Duration::ZERO,
+            faults: 0,
+        }
     }
 
     fn is_well(&self) -> bool {
@@ -89,15 +100,16 @@ impl Patient {
     fn catch(&mut self, fault: Fault, until: u64) {
         assert!(self.bus.fault(self.chip.address, Some(fault)));
         self.fault = Some((fault, until));
+        if fault == Fault::Stuck {
+            self.stuck_until = until;
+        }
         self.faults += 1;
     }
 
     fn heal(&mut self, turn: u64, now: Duration) {
-        if let Some((fault, _)) = self.fault.take_if(|(_, until)| *until <= turn) {
+        if self.fault.is_some_and(|(_, until)| until <= turn) {
             assert!(self.bus.fault(self.chip.address, None));
-            if fault == Fault::Stuck {
-                self.frozen_until = now + INTERVAL / 2;
-            }
+            self.fault = None;
             self.healed = Some(now);
         }
     }
@@ -195,7 +207,7 @@ fn a_week_of_faults_gives_no_wrong_value_and_every_chip_comes_back() {
             let sample = chips.sample(patient.chip, &around);
             let chip = patient.chip;
             assert!(clock.now() - before < chip.model.deadline(), "seed {seed}, {chip}: took too long");
-            let frozen = matches!(patient.fault, Some((Fault::Stuck, _))) || before < patient.frozen_until;
+            let frozen = turn <= patient.stuck_until;
             for measured in sample.readings.iter().flatten() {
                 *flags.entry((measured.flag, measured.reason)).or_default() += 1;
                 if measured.flag == Flag::GOOD && !frozen {
@@ -234,9 +246,25 @@ fn a_week_of_faults_gives_no_wrong_value_and_every_chip_comes_back() {
 }
 
 fn assert_true(chip: ChipAt, measured: &Measured, world: &World, now: Duration, context: &str) {
-    let truth = world.at(now, measured.quantity);
-    let off = (f64::from(measured.value) - truth).abs();
-    assert!(off <= tolerance(measured.quantity, truth), "{context}: {chip}, {measured:?}, in truth {truth}");
+    let value = f64::from(measured.value);
+    let was_so = |seconds| {
+        let truth = world.at(now.saturating_sub(Duration::from_secs(seconds)), measured.quantity);
+        (value - truth).abs() <= tolerance(measured.quantity, truth)
+    };
+    assert!(
+        (0..=longest_ago_s(chip.model)).any(was_so),
+        "{context}: {chip}, {measured:?}, in truth {}",
+        world.at(now, measured.quantity)
+    );
+}
+
+/// How old a value may be. A chip that is asked measures then. One that measures by itself gives what came last since it was read
+/// before, and if it has hung since, gives that once.
+fn longest_ago_s(model: Model) -> u64 {
+    match model {
+        Model::Bme280 | Model::Bmp280 | Model::Bme680 | Model::Bme688 | Model::Sht3x | Model::Sht4x | Model::Aht20 => 0,
+        _ => INTERVAL.as_secs(),
+    }
 }
 
 /// For those who run it with `--nocapture`.
