@@ -160,10 +160,8 @@ impl Node {
         let seed = config.simulate.then(|| seed_of(id));
         let truth = truth::Truth::new(config.sensors.clone(), config.position.and_then(|p| p.0.altitude_m));
         let sensors = sensors::Sensors::new(config.sensors, seed);
-        let memory = memory::Memory::load(
-            config.state.join("sensors.json"),
-            clock::Clock::new().map_err(StartError::Clock)?,
-        );
+        let memory =
+            memory::Memory::load(config.state.join("sensors.json"), clock::Clock::new().map_err(StartError::Clock)?);
         let sampler = sampler::Sampler::new(sensors, memory, truth, records, board, &health);
         program.spawn("sampler", async move |stop| sampler.run(stop).await);
         if let Some(server) = server {
