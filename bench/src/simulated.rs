@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 use tests::http;
 use tests::magpie::{NodeConfig, NodeFiles, free_port, without_settings};
 use tests::program::Program;
@@ -23,6 +24,7 @@ pub struct SimulatedNode {
     program: Program,
     process: String,
     files: NodeFiles,
+    _memory: TempDir,
     /// The multiaddress on which it can be dialled.
     pub address: String,
 }
@@ -42,9 +44,12 @@ impl SimulatedNode {
         // The shell says the process id and then becomes the node.
         let mut command = without_settings(Command::new("sh"));
         command.args(["-c", "echo $$; exec \"$@\"", "sh"]).arg(magpie);
+        // What systemd gives a service, and Kubernetes a pod.
+        let memory = TempDir::with_prefix_in("magpie-run-", "/dev/shm").context("a runtime directory on tmpfs")?;
+        command.env("RUNTIME_DIRECTORY", memory.path());
         let program = files.simulate(command)?;
         let pid = program.wait_for("its process id", STARTING, |line| line.parse::<u32>().ok())?;
-        let node = Self { program, process: format!("/proc/{pid}"), files, address };
+        let node = Self { program, process: format!("/proc/{pid}"), files, _memory: memory, address };
         http::wait_for_status(node.http()?, "/readyz", 200, STARTING).with_context(|| node.program.tail())?;
         Ok(node)
     }
