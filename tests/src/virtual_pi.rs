@@ -30,6 +30,9 @@ const GUEST: &str = "10.0.2.15";
 /// What marks a line as coming from a program in the background.
 const BACKGROUND: &str = "| ";
 
+/// The address of the multiplexer that is on the Pi's bus where a chip is behind it.
+pub const MULTIPLEXER: u8 = 0x70;
+
 /// A chip to put on the Pi's bus.
 #[derive(Clone, Copy, Debug)]
 pub struct Chip {
@@ -39,6 +42,20 @@ pub struct Chip {
     pub model: &'static str,
     /// Its 7-bit address.
     pub address: u8,
+    /// The port of the multiplexer that it is behind; `None` on the bus itself.
+    pub port: Option<u8>,
+}
+
+impl Chip {
+    /// A chip on the bus itself.
+    pub const fn new(id: &'static str, model: &'static str, address: u8) -> Self {
+        Self { id, model, address, port: None }
+    }
+
+    /// The same chip behind a port of the multiplexer, 0 to 7.
+    pub const fn behind(self, port: u8) -> Self {
+        Self { port: Some(port), ..self }
+    }
 }
 
 /// What a Pi is made of.
@@ -172,8 +189,13 @@ fn qemu(parts: &Parts) -> Result<Command> {
         network += &format!(",hostfwd=tcp:127.0.0.1:0-{GUEST}:{port}");
     }
     command.args(["-netdev", &network, "-device", "usb-net,netdev=network"]);
-    for Chip { id, model, address } in &parts.chips {
-        command.args(["-device", &format!("magpie-chip,id={id},bus=i2c-bus.1,address={address},chip={model}")]);
+    if parts.chips.iter().any(|chip| chip.port.is_some()) {
+        command.args(["-device", &format!("pca9548,address={MULTIPLEXER},bus=i2c-bus.1")]);
+    }
+    for Chip { id, model, address, port } in &parts.chips {
+        // The buses behind QEMU's multiplexer are called after its ports.
+        let bus = port.map_or_else(|| "i2c-bus.1".to_owned(), |port| format!("i2c.{port}"));
+        command.args(["-device", &format!("magpie-chip,id={id},bus={bus},address={address},chip={model}")]);
     }
     Ok(command)
 }

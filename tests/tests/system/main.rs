@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod demo;
+mod doctor;
 mod kill;
 mod line;
 mod meeting;
 mod qemu_user;
 mod virtual_pi;
+mod virtual_pi_sensors;

@@ -13,10 +13,10 @@ use tests::virtual_pi::{Chip, Parts, VirtualPi};
 use tests::{http, needs};
 
 const CHIPS: [Chip; 4] = [
-    Chip { id: "bme", model: "BME280", address: 0x76 },
-    Chip { id: "sht", model: "SHT40", address: 0x44 },
-    Chip { id: "pms", model: "PMSA003I", address: 0x12 },
-    Chip { id: "scd", model: "SCD41", address: 0x62 },
+    Chip::new("bme", "BME280", 0x76),
+    Chip::new("sht", "SHT40", 0x44),
+    Chip::new("pms", "PMSA003I", 0x12),
+    Chip::new("scd", "SCD41", 0x62),
 ];
 
 /// What the other tests here stand on: the kernel's driver, the bus and the chips' faults are real.
