@@ -148,11 +148,8 @@ extern "C" fn event(object: *mut Object, event: c_int) -> c_int {
         }
         _ => return ACK,
     };
-    if controller::finish_transfer(object) {
+    if !controller::begin_transfer(object, direction) {
         return NACK;
-    }
-    if direction == Direction::Read {
-        controller::forget_refused_write(object);
     }
     ack(with_slot(object, |slot| slot.start(direction, now())))
 }
