@@ -16,6 +16,7 @@ use libp2p::{Multiaddr, PeerId};
 
 use crate::address;
 use crate::config::Timing;
+use crate::random::Random;
 
 /// Peers that mDNS found are dialled while fewer than this many are connected. On a larger network the rest is reached through these, and
 /// through the announced addresses of wanted areas.
@@ -115,7 +116,7 @@ impl Dialer {
             targets: HashMap::new(),
             connected: HashSet::new(),
             dialling: HashSet::new(),
-            random: Random(seed | 1),
+            random: Random::new(seed),
         }
     }
 
@@ -339,29 +340,6 @@ impl Target {
             self.addresses.remove(0);
         }
         self.addresses.push(address);
-    }
-}
-
-/// Just enough chance to keep a thousand peers from dialling in step (xorshift64*).
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let mixed = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d);
-        (mixed >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn up_to(&mut self, duration: Duration) -> Duration {
-        duration.mul_f64(self.next())
-    }
-
-    /// A fifth more or less.
-    fn about(&mut self, duration: Duration) -> Duration {
-        duration.mul_f64(0.8 + 0.4 * self.next())
     }
 }
 

@@ -22,12 +22,15 @@ mod directory;
 mod error;
 mod events;
 mod exchange;
+mod gaps;
 mod gate;
 mod handle;
+mod history;
 mod listen;
 mod metrics;
 mod occasion;
 mod protocol;
+mod random;
 mod recent;
 mod seen;
 mod swarm;
@@ -39,9 +42,11 @@ mod topic;
 pub use config::{Config, Limits, Timing};
 pub use directory::{Directory, Observed};
 pub use error::Error;
+pub use gaps::{Answer, Ask, GapLimits, GapSize, Gaps, Gone, Question, Ranges, Sight, Since, Standing, Ticket};
 #[doc(hidden)]
 pub use gate::Gate;
 pub use handle::{Events, Mesh, MeshEvent, Peer, Published};
+pub use history::{EpochRange, MAX_RUNS, Summary};
 pub use task::start;
 pub use topic::MAX_TOPICS;
 

@@ -1,0 +1,422 @@
+//! Which frames of whom are missing, and whom to ask for them.
+//!
+//! [`Gaps`] is told what happens (frames, announcements, peers that come and go, answers) and says what to ask of whom. It asks no clock
+//! and opens no socket: the same events with the same seed give the same questions.
+//!
+//! What it goes by:
+//!
+//! - *Proof* is what the author signed or says itself: a frame, an announcement's word on the run before, the author's own summary. Only what
+//!   is proven to exist can be missing. What other holders claim is asked for, never missed, and a claim that was not kept is forgotten.
+//! - *Gone* is what the author itself no longer has. Nobody else's lack means more than that another is to be asked. A frame that is gone is
+//!   taken all the same when some holder still has it.
+//! - *Held* only grows: a frame is [`Sight::First`] once, whatever is asked, answered or repeated.
+//! - A peer is never asked again for what it said it lacks, until it says that it has more.
+
+mod choice;
+mod holder;
+mod limits;
+mod node;
+mod peer;
+mod question;
+mod ranges;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reading::{Epoch, FrameId, NodeId, Previous};
+
+use self::choice::Look;
+pub use self::limits::{GapLimits, GapSize};
+use self::node::{Kept, Node};
+use self::peer::{Peer, Peers};
+pub use self::question::{Answer, Ask, Question, Since, Ticket};
+pub use self::ranges::Ranges;
+use crate::random::Random;
+
+/// What is missing of the nodes that are wanted, and whom to ask.
+#[derive(Debug)]
+pub struct Gaps {
+    limits: GapLimits,
+    random: Random,
+    nodes: BTreeMap<NodeId, Node>,
+    peers: Peers,
+    open: BTreeMap<Ticket, Open>,
+    last_ticket: u64,
+    /// Nodes to look at, in turn: nobody is served twice before another once.
+    ready: VecDeque<NodeId>,
+    /// Nodes that stand in line for a peer.
+    waiting: BTreeMap<Arc<str>, VecDeque<NodeId>>,
+    timers: BTreeSet<(Duration, NodeId)>,
+    /// Ranges of all runs, and claims of all holders.
+    parts: usize,
+    claims: usize,
+}
+
+/// What a frame is to the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// New: deliver it.
+    First,
+    /// Delivered before, or given up.
+    Repeat,
+    /// Of a node that nobody wants.
+    Unwanted,
+}
+
+/// How far a node's frames are together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// All that is known to exist is held or gone.
+    Complete,
+    /// Somebody is being asked, or can be.
+    Waiting,
+    /// Something is missing and nobody connected has it, or nobody has said anything of the node.
+    Stuck,
+}
+
+/// What the author itself no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// The run.
+    pub epoch: Epoch,
+    /// The frames.
+    pub seqs: RangeInclusive<u64>,
+    /// Its retention took them; otherwise it lost them, as to a power cut.
+    pub by_retention: bool,
+}
+
+/// A question that was not answered yet.
+#[derive(Debug)]
+struct Open {
+    peer: Arc<str>,
+    node: NodeId,
+    question: Question,
+}
+
+impl Gaps {
+    /// Nothing wanted yet. The seed spreads pauses.
+    pub fn new(limits: GapLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            random: Random::new(seed),
+            nodes: BTreeMap::new(),
+            peers: Peers::default(),
+            open: BTreeMap::new(),
+            last_ticket: 0,
+            ready: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            parts: 0,
+            claims: 0,
+        }
+    }
+
+    /// Wants a node's frames from now on. False where there are too many nodes; wanting one again changes nothing.
+    pub fn want(&mut self, node: NodeId, since: Since) -> bool {
+        if !self.nodes.contains_key(&node) {
+            if self.nodes.len() >= self.limits.nodes {
+                return false;
+            }
+            self.nodes.insert(node, Node::new(node.to_string().into(), since));
+            self.queue(node);
+        }
+        true
+    }
+
+    /// Wants a node no more, and forgets what was held of it.
+    pub fn forget(&mut self, node: &NodeId) {
+        let asked = |open: &Open| open.node == *node;
+        self.close_all(asked);
+        let Some(gone) = self.nodes.remove(node) else { return };
+        self.parts -= gone.parts;
+        self.claims -= gone.claims;
+        if let Some(wake) = gone.wake {
+            self.timers.remove(&(wake, *node));
+        }
+        self.waiting.values_mut().for_each(|line| line.retain(|waits| waits != node));
+        self.waiting.retain(|_, line| !line.is_empty());
+    }
+
+    /// The program has these frames already.
+    pub fn hold(&mut self, node: NodeId, epoch: Epoch, seqs: RangeInclusive<u64>) {
+        self.change(node, |node, limits| node.hold(epoch, seqs, limits));
+    }
+
+    /// A verified frame came, by whatever way.
+    pub fn see(&mut self, id: FrameId) -> Sight {
+        let first = self.change(id.node, |node, limits| node.see(id.epoch, id.seq, limits));
+        match first {
+            None => Sight::Unwanted,
+            Some(true) => Sight::First,
+            Some(false) => Sight::Repeat,
+        }
+    }
+
+    /// What an announcement of the node says of its run before.
+    pub fn announced(&mut self, node: NodeId, previous: Previous) {
+        self.change(node, |node, limits| node.announce(previous, limits));
+    }
+
+    /// A peer can be asked.
+    pub fn connected(&mut self, peer: &str) {
+        if !self.peers.connected.contains_key(peer) {
+            self.peers.connected.insert(peer.into(), Peer::default());
+            // The others come to it in their turn: nothing is missing of them that it could have.
+            let keeper = self.peers.is_keeper(peer);
+            let urgent = self.nodes.iter().filter(|(_, node)| keeper || node.seeks(peer)).map(|(id, _)| *id);
+            urgent.collect::<Vec<_>>().into_iter().for_each(|id| self.queue(id));
+        }
+    }
+
+    /// A peer can be asked no more. What it was being asked is over; an answer that comes yet changes nothing.
+    pub fn disconnected(&mut self, peer: &str) {
+        if self.peers.connected.remove(peer).is_none() {
+            return;
+        }
+        self.close_all(|open| &*open.peer == peer);
+        let asked = self.nodes.iter().filter(|(_, node)| node.holders.contains_key(peer)).map(|(id, _)| *id);
+        for id in asked.collect::<Vec<_>>() {
+            self.change(id, |node, _| node.leave(peer));
+        }
+    }
+
+    /// The next question, `None` until something happens or some time has passed. Call it until it says so, and again after every event and
+    /// now and then, some times a second.
+    pub fn ask(&mut self, now: Duration) -> Option<Ask> {
+        while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.pop_first();
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.wake = None;
+            }
+            self.queue(id);
+        }
+        if self.open.len() >= self.limits.in_flight {
+            return None;
+        }
+        // Who stood in line goes before who was just served.
+        while let Some(id) = self.next_waiting().or_else(|| self.ready.pop_front()) {
+            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            node.queued = false;
+            match node.look(&self.peers, &self.limits, now) {
+                Look::Ask(peer, question) => {
+                    self.queue(id);
+                    return Some(self.put(id, peer, question, now));
+                }
+                Look::Blocked(peer, wake) => {
+                    self.wake(id, wake);
+                    self.wait(id, peer);
+                }
+                Look::Until(wake) => self.wake(id, wake),
+            }
+        }
+        None
+    }
+
+    /// When [`Gaps::ask`] may say something new though nothing happens.
+    pub fn ask_at(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// What came of a question.
+    pub fn answered(&mut self, ticket: Ticket, answer: Answer, now: Duration) {
+        let Some(open) = self.open.remove(&ticket) else { return };
+        self.close(&open);
+        let Open { peer: name, node: id, question } = open;
+        let kept = match (&question, &answer) {
+            (Question::Summary { .. }, Answer::Summary(summary)) => {
+                let room = self.limits.claims.saturating_sub(self.claims);
+                if !summary.runs.is_empty() && self.nodes.get(&id).is_some_and(|node| node.author != name) {
+                    self.peers.keeps(&name);
+                }
+                self.change(id, |node, limits| node.summarise(&name, summary, room, limits));
+                Some(Kept::None)
+            }
+            (Question::Frames { epoch, seqs }, Answer::Frames { next_seq, frames }) if next_seq > seqs.start() => {
+                let looked_at = *seqs.start()..=(*seqs.end()).min(next_seq - 1);
+                self.change(id, |node, limits| node.looked_at(&name, *epoch, looked_at, *frames, limits))
+            }
+            _ => None,
+        };
+        let Some(peer) = self.peers.connected.get_mut(&name) else { return };
+        let mut hopeless = false;
+        match (answer, kept) {
+            (_, Some(Kept::Some)) => peer.delivered(),
+            (Answer::Frames { .. }, Some(Kept::None)) => peer.had_nothing(),
+            (_, Some(Kept::None)) => {}
+            (Answer::Busy { retry_after }, _) => peer.busy(retry_after, &mut self.random, now),
+            (Answer::Wrong, _) => hopeless = peer.lied(&mut self.random, now),
+            (Answer::Unsupported, _) => hopeless = true,
+            // Among them an answer to another question.
+            _ => peer.failed(&mut self.random, now),
+        }
+        if hopeless {
+            // Until it connects anew.
+            self.disconnected(&name);
+        }
+    }
+
+    /// What is known to exist, is wanted, and is neither held nor gone.
+    pub fn missing(&self, node: &NodeId) -> Vec<(Epoch, RangeInclusive<u64>)> {
+        self.nodes.get(node).map(Node::missing).unwrap_or_default()
+    }
+
+    /// What is wanted and no longer there.
+    pub fn gone(&self, node: &NodeId) -> Vec<Gone> {
+        self.nodes.get(node).map(Node::gone).unwrap_or_default()
+    }
+
+    /// How many frames of the node were given up because its holes were too many ([`GapLimits::ranges_per_run`]).
+    pub fn given_up(&self, node: &NodeId) -> u64 {
+        self.nodes.get(node).map_or(0, Node::given_up)
+    }
+
+    /// Whether the node had so many runs that the oldest was forgotten: what it missed of runs it never heard is not known any more.
+    pub fn has_forgotten_runs(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(Node::has_forgotten_runs)
+    }
+
+    /// How far the node's frames are together; `Complete` for one that is not wanted.
+    pub fn standing(&self, node: &NodeId) -> Standing {
+        let asks = self
+            .open
+            .values()
+            .any(|open| open.node == *node && self.peers.get(&open.peer).is_some_and(Peer::is_hopeful));
+        self.nodes.get(node).map_or(Standing::Complete, |node| node.standing(&self.peers, asks))
+    }
+
+    /// The nodes that are wanted.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.keys()
+    }
+
+    /// What it takes memory for.
+    pub fn size(&self) -> GapSize {
+        let (nodes, in_flight) = (self.nodes.len(), self.open.len());
+        GapSize { nodes, ranges: self.parts, claims: self.claims, in_flight }
+    }
+
+    /// A node stands in line for a peer that is asked as much as may be. In one line only: that is enough to come to its turn.
+    fn wait(&mut self, id: NodeId, peer: Arc<str>) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.waits) {
+            node.waits = true;
+            self.waiting.entry(peer).or_default().push_back(id);
+        }
+    }
+
+    /// The next node in line for a peer that can be asked again, or has gone.
+    fn next_waiting(&mut self) -> Option<NodeId> {
+        let limit = self.limits.in_flight_per_peer;
+        let is_free = |name: &Arc<str>| self.peers.get(name).is_none_or(|peer| peer.in_flight < limit);
+        let name = self.waiting.keys().find(|name| is_free(name)).cloned()?;
+        let line = self.waiting.get_mut(&name)?;
+        let id = line.pop_front();
+        if line.is_empty() {
+            self.waiting.remove(&name);
+        }
+        if let Some(node) = id.and_then(|id| self.nodes.get_mut(&id)) {
+            node.waits = false;
+        }
+        id
+    }
+
+    /// Takes a question down as asked.
+    fn put(&mut self, id: NodeId, name: Arc<str>, question: Question, now: Duration) -> Ask {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        if let Some(peer) = self.peers.connected.get_mut(&name) {
+            peer.in_flight += 1;
+            peer.chosen = ticket;
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            match &question {
+                Question::Summary { .. } => {
+                    node.summary_in_flight = true;
+                    let before = node.claims;
+                    node.explored(&name, &mut self.random, &self.limits, now);
+                    self.claims = self.claims + node.claims - before;
+                }
+                Question::Frames { epoch, seqs } => {
+                    node.frames_in_flight += 1;
+                    node.asked.entry(*epoch).or_default().insert(seqs.clone());
+                }
+            }
+        }
+        self.open.insert(ticket, Open { peer: name.clone(), node: id, question: question.clone() });
+        Ask { ticket, peer: name, node: id, question }
+    }
+
+    fn close_all(&mut self, over: impl Fn(&Open) -> bool) {
+        let tickets: Vec<Ticket> = self.open.iter().filter(|(_, open)| over(open)).map(|(ticket, _)| *ticket).collect();
+        for open in tickets.iter().filter_map(|ticket| self.open.remove(ticket)).collect::<Vec<_>>() {
+            self.close(&open);
+        }
+    }
+
+    /// A question is over.
+    fn close(&mut self, open: &Open) {
+        if let Some(peer) = self.peers.connected.get_mut(&open.peer) {
+            peer.in_flight -= 1;
+        }
+        let Some(node) = self.nodes.get_mut(&open.node) else { return };
+        match &open.question {
+            Question::Summary { .. } => node.summary_in_flight = false,
+            Question::Frames { epoch, seqs } => {
+                node.frames_in_flight -= 1;
+                if let Some(asked) = node.asked.get_mut(epoch) {
+                    asked.remove(seqs.clone());
+                    if asked.is_empty() {
+                        node.asked.remove(epoch);
+                    }
+                }
+            }
+        }
+        self.queue(open.node);
+    }
+
+    /// Changes what is known of a node, and keeps the books.
+    fn change<T>(&mut self, id: NodeId, change: impl FnOnce(&mut Node, &GapLimits) -> T) -> Option<T> {
+        let node = self.nodes.get_mut(&id)?;
+        let (parts, claims) = (node.parts, node.claims);
+        let changed = change(node, &self.limits);
+        self.parts = self.parts + node.parts - parts;
+        if self.claims + node.claims - claims > self.limits.claims {
+            node.disbelieve();
+        }
+        self.claims = self.claims + node.claims - claims;
+        if self.parts > self.limits.ranges {
+            self.give_up();
+        }
+        self.queue(id);
+        Some(changed)
+    }
+
+    fn give_up(&mut self) {
+        if let Some(node) = self.nodes.values_mut().max_by_key(|node| node.parts) {
+            let before = node.parts;
+            node.give_up(&self.limits);
+            self.parts = self.parts + node.parts - before;
+        }
+    }
+
+    fn queue(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.queued) {
+            node.queued = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    fn wake(&mut self, id: NodeId, wake: Option<Duration>) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut node.wake, wake) {
+            self.timers.remove(&(before, id));
+        }
+        if let Some(at) = wake {
+            self.timers.insert((at, id));
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! One subscriber's engine in a simulated city, under a virtual clock. Everything follows from the seed.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh::{Answer, Ask, GapLimits, Gaps, Question, Ranges, Sight, Since, Standing};
+use reading::{Epoch, FrameId, NodeId, Previous};
+
+use crate::holder::{Holder, LIARS, Manner, Shelf, boast};
+
+/// How long an answer that does not come is waited for.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Frames of one answer.
+const PAGE: u64 = 300;
+
+/// What a simulated city is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    pub(crate) nodes: usize,
+    /// So many of them come and go as peers; the others' frames come by way of these until it is over.
+    pub(crate) near: usize,
+    pub(crate) caches: usize,
+    pub(crate) liars: usize,
+    pub(crate) lasts: Duration,
+    /// How long it may take afterwards, with everybody connected, until nothing is missing.
+    pub(crate) heals_in: Duration,
+    /// Between two frames of a node.
+    pub(crate) interval: Duration,
+    /// Of a hundred live frames, so many do not come.
+    pub(crate) loss_percent: u64,
+    /// Of a hundred questions, so many are lost.
+    pub(crate) unanswered_percent: u64,
+    /// Of a hundred frames, so many each cache has.
+    pub(crate) cached_percent: u64,
+    /// Between two changes of one peer's connection, on average.
+    pub(crate) churn: Duration,
+    /// Between two restarts of a node.
+    pub(crate) restart: Duration,
+    /// Of a hundred restarts, so many lose the last frames.
+    pub(crate) power_cut_percent: u64,
+    /// Of a hundred restarts, so many take the oldest frames.
+    pub(crate) retention_percent: u64,
+    pub(crate) since: Option<Duration>,
+    pub(crate) limits: GapLimits,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Measures(usize),
+    Restarts(usize),
+    Toggles(usize),
+    Answers(u64),
+}
+
+pub(crate) struct City {
+    weather: Weather,
+    random: Random,
+    now: Duration,
+    events: BinaryHeap<Reverse<(Duration, u64, Event)>>,
+    scheduled: u64,
+    nodes: Vec<Author>,
+    /// Authors first, in the order of `nodes`, then caches, then liars.
+    peers: Vec<(Arc<str>, Holder, bool)>,
+    by_name: BTreeMap<Arc<str>, usize>,
+    pub(crate) engine: Gaps,
+    asked: BTreeMap<u64, (Ask, usize)>,
+    pub(crate) delivered: BTreeSet<FrameId>,
+    pub(crate) repeats: u64,
+    pub(crate) asks: u64,
+    /// What each peer said that it lacks.
+    lacks: BTreeMap<(usize, NodeId, Epoch), (Ranges, u64, u64)>,
+    made: BTreeMap<FrameId, Duration>,
+    healed: bool,
+}
+
+struct Author {
+    id: NodeId,
+    epoch: Epoch,
+    seq: u64,
+    runs: Vec<Epoch>,
+    previous: Option<Previous>,
+}
+
+/// splitmix64.
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+
+    fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn around(&mut self, mean: Duration) -> Duration {
+        mean / 4 + Duration::from_millis(self.below(3 * mean.as_millis() as u64 / 2))
+    }
+}
+
+impl City {
+    pub(crate) fn new(weather: Weather, seed: u64) -> Self {
+        let mut random = Random(seed);
+        let engine = Gaps::new(weather.limits, random.next());
+        let mut city = Self {
+            weather,
+            random,
+            now: Duration::ZERO,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+            nodes: Vec::new(),
+            peers: Vec::new(),
+            by_name: BTreeMap::new(),
+            engine,
+            asked: BTreeMap::new(),
+            delivered: BTreeSet::new(),
+            repeats: 0,
+            asks: 0,
+            lacks: BTreeMap::new(),
+            made: BTreeMap::new(),
+            healed: false,
+        };
+        city.populate();
+        city
+    }
+
+    fn populate(&mut self) {
+        let since =
+            self.weather.since.map_or(Since::Beginning, |since| Since::Time { time_us: since.as_micros() as i64 });
+        for number in 0..self.weather.nodes {
+            let mut key = [7; 32];
+            key[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            let (id, epoch) = (NodeId(key), Epoch(self.random.next().to_be_bytes()));
+            self.nodes.push(Author { id, epoch, seq: 0, runs: vec![epoch], previous: None });
+            self.add_peer(id.to_string().into(), Manner::Honest);
+            assert!(self.engine.want(id, since));
+            let first = self.random.around(self.weather.interval);
+            self.at(first, Event::Measures(number));
+            let restart = self.random.around(self.weather.restart);
+            self.at(restart, Event::Restarts(number));
+        }
+        for number in 0..self.weather.caches {
+            self.add_peer(format!("cache-{number}").into(), Manner::Honest);
+        }
+        for number in 0..self.weather.liars {
+            self.add_peer(format!("liar-{number}").into(), LIARS[number % LIARS.len()]);
+        }
+    }
+
+    fn add_peer(&mut self, name: Arc<str>, manner: Manner) {
+        let number = self.peers.len();
+        self.by_name.insert(name.clone(), number);
+        self.peers.push((name, Holder { manner, shelves: BTreeMap::new() }, false));
+        if number < self.weather.near || number >= self.weather.nodes {
+            let first = self.random.around(self.weather.churn / 2);
+            self.at(first, Event::Toggles(number));
+        }
+    }
+
+    fn at(&mut self, time: Duration, event: Event) {
+        self.scheduled += 1;
+        self.events.push(Reverse((time, self.scheduled, event)));
+    }
+
+    /// The bad time, then a good one until nothing is missing any more.
+    pub(crate) fn run(&mut self) {
+        self.run_until(self.weather.lasts);
+        self.healed = true;
+        for peer in 0..self.peers.len() {
+            if !self.peers[peer].2 {
+                self.toggle(peer);
+            }
+        }
+        self.ask();
+        self.run_until(self.weather.lasts + self.weather.heals_in);
+    }
+
+    fn run_until(&mut self, end: Duration) {
+        while let Some(time) = self.next_time().filter(|time| *time <= end) {
+            self.now = time;
+            if self.events.peek().is_some_and(|next| next.0.0 <= time) {
+                let event = self.events.pop().map(|next| next.0.2);
+                event.into_iter().for_each(|event| self.happens(event));
+            }
+            self.ask();
+        }
+        self.now = end;
+    }
+
+    /// When something happens next, or the engine wants to ask though nothing does.
+    fn next_time(&self) -> Option<Duration> {
+        let event = self.events.peek().map(|next| next.0.0);
+        let wakes = self.engine.ask_at().map(|at| at.max(self.now));
+        event.into_iter().chain(wakes).min()
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Measures(node) => self.measure(node),
+            Event::Restarts(node) => self.restart(node),
+            Event::Toggles(_) if self.healed => {}
+            Event::Toggles(peer) => {
+                self.toggle(peer);
+                let next = self.now + self.random.around(self.weather.churn);
+                self.at(next, Event::Toggles(peer));
+            }
+            Event::Answers(ticket) => self.answer(ticket),
+        }
+    }
+
+    fn measure(&mut self, node: usize) {
+        if !self.healed {
+            self.record(node);
+            let next = self.now + self.random.around(self.weather.interval);
+            self.at(next, Event::Measures(node));
+        }
+    }
+
+    fn record(&mut self, node: usize) {
+        let author = &mut self.nodes[node];
+        author.seq += 1;
+        let id = FrameId { node: author.id, epoch: author.epoch, seq: author.seq };
+        let previous = author.previous.filter(|_| author.seq == 1);
+        self.made.insert(id, self.now);
+        self.peers[node].1.shelves.entry(id.node).or_default().keep(id.epoch, id.seq);
+        for cache in self.nodes.len()..self.nodes.len() + self.weather.caches {
+            if self.random.percent(self.weather.cached_percent) {
+                self.peers[cache].1.shelves.entry(id.node).or_default().keep(id.epoch, id.seq);
+            }
+        }
+        // Gossip comes through whoever is connected, the author or another.
+        let connected = self.peers[node].2 || self.random.percent(20);
+        if connected && !self.random.percent(self.weather.loss_percent) {
+            self.see(id, previous);
+            if self.random.percent(3) {
+                self.see(id, previous);
+            }
+        }
+    }
+
+    fn restart(&mut self, node: usize) {
+        if self.healed {
+            return;
+        }
+        let cut = self.random.percent(self.weather.power_cut_percent).then(|| self.random.below(8));
+        let dropped = self.random.percent(self.weather.retention_percent).then(|| 1 + self.random.below(40));
+        let epoch = Epoch(self.random.next().to_be_bytes());
+        let author = &mut self.nodes[node];
+        let shelf = self.peers[node].1.shelves.entry(author.id).or_default();
+        cut.into_iter().for_each(|count| shelf.lose_last(count));
+        dropped.into_iter().for_each(|count| shelf.drop_oldest(count));
+        let last = shelf.held(author.epoch).and_then(|held| held.iter().next_back().map(|part| *part.end()));
+        author.previous = last.map(|last_seq| Previous { epoch: author.epoch, last_seq });
+        (author.epoch, author.seq) = (epoch, 0);
+        author.runs.push(epoch);
+        // The announcement comes before anybody can ask.
+        self.record(node);
+        if self.peers[node].2 {
+            self.toggle(node);
+            self.toggle(node);
+        }
+        let next = self.now + self.random.around(self.weather.restart);
+        self.at(next, Event::Restarts(node));
+    }
+
+    fn toggle(&mut self, peer: usize) {
+        let (name, _, connected) = &mut self.peers[peer];
+        *connected = !*connected;
+        if *connected {
+            self.engine.connected(name);
+        } else {
+            self.engine.disconnected(name);
+            self.asked.retain(|_, (_, asked)| *asked != peer);
+            self.lacks.retain(|(lacking, ..), _| *lacking != peer);
+        }
+    }
+
+    fn see(&mut self, id: FrameId, previous: Option<Previous>) {
+        match self.engine.see(id) {
+            Sight::First => assert!(self.delivered.insert(id), "delivered twice: {id}"),
+            Sight::Repeat => self.repeats += 1,
+            Sight::Unwanted => panic!("{id} is wanted"),
+        }
+        if let Some(previous) = previous {
+            self.engine.announced(id.node, previous);
+        }
+    }
+
+    fn ask(&mut self) {
+        while let Some(ask) = self.engine.ask(self.now) {
+            let peer = self.by_name[&ask.peer];
+            assert!(self.peers[peer].2, "asked a peer that is away");
+            self.check_not_told(peer, &ask);
+            let in_flight = self.asked.values().filter(|(_, asked)| *asked == peer).count();
+            assert!(in_flight < self.weather.limits.in_flight_per_peer);
+            assert!(self.asked.len() < self.weather.limits.in_flight);
+            self.asks += 1;
+            let lost = self.random.percent(self.weather.unanswered_percent) && !self.healed;
+            let mute = lost
+                || self.peers[peer].1.manner == Manner::Silent && !matches!(ask.question, Question::Summary { .. });
+            let delay = if mute { TIMEOUT } else { Duration::from_millis(5 + self.random.below(400)) };
+            // A lost question is marked by a holder that is not there.
+            let ticket = ask.ticket;
+            self.asked.insert(ticket, (ask, peer));
+            if mute {
+                self.asked.entry(ticket).and_modify(|asked| asked.0.peer = "".into());
+            }
+            self.at(self.now + delay, Event::Answers(ticket));
+        }
+        let size = self.engine.size();
+        assert!(size.ranges <= self.weather.limits.ranges && size.claims <= self.weather.limits.claims, "{size:?}");
+    }
+
+    fn check_not_told(&self, peer: usize, ask: &Ask) {
+        if let Question::Frames { epoch, seqs } = &ask.question
+            && let Some((lacks, ..)) = self.lacks.get(&(peer, ask.node, *epoch))
+        {
+            assert!(
+                !lacks.iter().any(|part| part.start() <= seqs.end() && seqs.start() <= part.end()),
+                "asked {ask:?} again"
+            );
+        }
+    }
+
+    fn answer(&mut self, ticket: u64) {
+        let Some((ask, peer)) = self.asked.remove(&ticket) else { return };
+        if ask.peer.is_empty() {
+            return self.engine.answered(ticket, Answer::Failed, self.now);
+        }
+        let answer = match (self.peers[peer].1.manner, &ask.question) {
+            (Manner::Busy, _) => Answer::Busy { retry_after: Duration::from_secs(3) },
+            (Manner::Foreign, _) => Answer::Unsupported,
+            (Manner::Honest, Question::Summary { since }) => {
+                let none = Shelf::default();
+                let shelf = self.peers[peer].1.shelves.get(&ask.node).unwrap_or(&none);
+                Answer::Summary(shelf.summary(*since, |epoch, seq| self.made[&FrameId { node: ask.node, epoch, seq }]))
+            }
+            (_, Question::Summary { .. }) => {
+                let runs = self.author(ask.node).runs.clone();
+                Answer::Summary(boast(&runs, &mut self.random))
+            }
+            (Manner::Forges, _) => Answer::Wrong,
+            (Manner::Promises, Question::Frames { seqs, .. }) => {
+                Answer::Frames { next_seq: seqs.end().saturating_add(1), frames: 0 }
+            }
+            (_, Question::Frames { epoch, seqs }) => {
+                let (epoch, seqs) = (*epoch, seqs.clone());
+                self.send(peer, ask.node, epoch, seqs)
+            }
+        };
+        self.note_lacks(peer, &ask, &answer);
+        self.engine.answered(ticket, answer, self.now);
+    }
+
+    fn send(&mut self, peer: usize, node: NodeId, epoch: Epoch, seqs: RangeInclusive<u64>) -> Answer {
+        let held =
+            self.peers[peer].1.shelves.get(&node).and_then(|shelf| shelf.held(epoch)).cloned().unwrap_or_default();
+        let there = held.iter().flat_map(|part| *part.start().max(seqs.start())..=*part.end().min(seqs.end()));
+        let mut next_seq = seqs.end().saturating_add(1);
+        let mut frames = Vec::new();
+        for seq in there {
+            if frames.len() as u64 == PAGE {
+                next_seq = seq;
+                break;
+            }
+            frames.push(FrameId { node, epoch, seq });
+        }
+        let count = frames.len() as u64;
+        for id in frames {
+            let author = self.author(node);
+            let previous = author.previous.filter(|_| id.seq == 1 && id.epoch == author.epoch);
+            self.see(id, previous);
+        }
+        Answer::Frames { next_seq, frames: count }
+    }
+
+    fn author(&self, node: NodeId) -> &Author {
+        // As its key was made.
+        &self.nodes[u64::from_be_bytes(node.0[..8].try_into().unwrap()) as usize]
+    }
+
+    fn note_lacks(&mut self, peer: usize, ask: &Ask, answer: &Answer) {
+        match (answer, &ask.question) {
+            (Answer::Frames { next_seq, .. }, Question::Frames { epoch, seqs }) => {
+                let held = self.peers[peer].1.shelves.get(&ask.node).and_then(|shelf| shelf.held(*epoch)).cloned();
+                let told = self.lacks.entry((peer, ask.node, *epoch)).or_default();
+                let mut lacking = Ranges::default();
+                lacking.insert(*seqs.start()..=(next_seq - 1).min(*seqs.end()));
+                held.unwrap_or_default().iter().for_each(|part| lacking.remove(part));
+                lacking.iter().for_each(|part| told.0.insert(part));
+            }
+            (Answer::Summary(summary), _) => {
+                for run in &summary.runs {
+                    let told = self.lacks.entry((peer, ask.node, run.epoch)).or_default();
+                    if run.frames > told.1 || run.last_seq > told.2 {
+                        told.0 = Ranges::default();
+                    }
+                    (told.1, told.2) = (run.frames, run.last_seq);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What every honest holder together still has, of what is wanted.
+    fn surviving(&self) -> BTreeSet<FrameId> {
+        let honest = self.peers.iter().filter(|(_, holder, _)| holder.manner == Manner::Honest);
+        let shelves = honest.flat_map(|(_, holder, _)| &holder.shelves);
+        let all = shelves.flat_map(|(node, shelf)| {
+            let frames = shelf.runs.iter().flat_map(|(epoch, held, _)| held.iter().flatten().map(|seq| (*epoch, seq)));
+            frames.map(|(epoch, seq)| FrameId { node: *node, epoch, seq })
+        });
+        let since = self.weather.since.unwrap_or_default();
+        all.filter(|id| self.made[id] >= since).collect()
+    }
+
+    /// Everything that anybody still has was delivered, once; what is not there is known to be gone, and nothing else is.
+    pub(crate) fn check(&self) {
+        let surviving = self.surviving();
+        let lost: Vec<&FrameId> = surviving.difference(&self.delivered).collect();
+        assert!(lost.is_empty(), "{} of {} not delivered, first {:?}", lost.len(), surviving.len(), lost.first());
+        assert!(self.delivered.iter().all(|id| self.made.contains_key(id)));
+        for author in &self.nodes {
+            assert_eq!(self.engine.missing(&author.id), [], "{}", author.id);
+            assert_eq!(self.engine.standing(&author.id), Standing::Complete, "{}", author.id);
+            assert_eq!(self.engine.given_up(&author.id), 0);
+            for gone in self.engine.gone(&author.id) {
+                for seq in gone.seqs.clone() {
+                    let id = FrameId { node: author.id, epoch: gone.epoch, seq };
+                    assert!(!self.delivered.contains(&id) && !surviving.contains(&id), "{id} is not gone");
+                }
+            }
+        }
+    }
+
+    pub(crate) fn made(&self) -> usize {
+        self.made.len()
+    }
+
+    /// How many wanted frames are said to be gone.
+    pub(crate) fn gone(&self) -> u64 {
+        let of = |author: &Author| {
+            self.engine.gone(&author.id).iter().map(|gone| gone.seqs.end() - gone.seqs.start() + 1).sum::<u64>()
+        };
+        self.nodes.iter().map(of).sum()
+    }
+}
