@@ -1,5 +1,6 @@
 //! What a mesh is told at its start, checked before any socket opens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::Multiaddr;
@@ -7,6 +8,7 @@ use reading::{Label, NodeKey, Selector};
 
 use crate::address;
 use crate::error::Error;
+use crate::history::History;
 
 /// What a mesh is told at its start. `Config { connect, ..Config::new(key) }` fills in the rest.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Config {
     pub announce_every: Duration,
     /// What peers are told of the program, e.g. `magpie/0.1.0`.
     pub agent: String,
+    /// Frames to serve to peers that ask for the past; `None` for a program that keeps none.
+    pub history: Option<Arc<dyn History>>,
     /// How much is taken from others.
     pub limits: Limits,
     /// When things happen. Tests shorten them.
@@ -97,6 +101,7 @@ impl Config {
             plain: Vec::new(),
             announce_every: Duration::from_secs(120),
             agent: concat!("magpie/", env!("CARGO_PKG_VERSION")).to_owned(),
+            history: None,
             limits: Limits::default(),
             timing: Timing::default(),
         }

@@ -185,6 +185,14 @@ impl Gaps {
         }
     }
 
+    /// Those that can be asked are these, whatever was said before.
+    pub fn peers_are<'a>(&mut self, peers: impl IntoIterator<Item = &'a str>) {
+        let now: BTreeSet<&str> = peers.into_iter().collect();
+        let before: Vec<Arc<str>> = self.peers.connected.keys().cloned().collect();
+        before.iter().filter(|peer| !now.contains(&***peer)).for_each(|peer| self.disconnected(peer));
+        now.into_iter().for_each(|peer| self.connected(peer));
+    }
+
     /// The next question, `None` until something happens or some time has passed. Call it until it says so, and again after every event and
     /// now and then, some times a second.
     pub fn ask(&mut self, now: Duration) -> Option<Ask> {

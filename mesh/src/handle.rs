@@ -1,14 +1,16 @@
 //! The two ends that a program holds: [`Mesh`] to ask, [`Events`] to hear. The swarm itself belongs to one task alone.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use reading::{Frame, Label, Selector};
+use reading::{Epoch, Frame, Label, NodeId, Selector};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
+use crate::history::{ANSWER_BYTES, Batch, HistoryError, Request, Response, Summary, checked};
 
 /// Commands waiting for the swarm's task. A caller beyond waits for room: publishing cannot outrun the swarm.
 pub(crate) const COMMANDS: usize = 64;
@@ -146,6 +148,7 @@ pub(crate) enum Command {
     Interest { selectors: Vec<Selector>, reply: oneshot::Sender<()> },
     Member { place: (Label, Label), reply: oneshot::Sender<()> },
     Nodes { reply: oneshot::Sender<Vec<Frame>> },
+    History { peer: String, request: Request, reply: oneshot::Sender<Result<Response, HistoryError>> },
     Stop { linger: Duration, reply: oneshot::Sender<()> },
 }
 
@@ -186,6 +189,50 @@ impl Mesh {
     /// Replaces the own city and area.
     pub async fn member(&self, city: Label, area: Label) -> Result<(), Error> {
         self.ask(|reply| Command::Member { place: (city, area), reply }).await
+    }
+
+    /// What a connected peer has of a node, and its first frame at or after a time (us since 1970) where one is given. It is the peer's word:
+    /// only frames prove anything.
+    pub async fn history_summary(
+        &self,
+        peer: &str,
+        node: NodeId,
+        since_us: Option<i64>,
+    ) -> Result<Summary, HistoryError> {
+        match self.ask_history(peer, Request::Summary { node, since_us }).await? {
+            Response::Summary(summary) => Ok(summary),
+            _ => Err(HistoryError::Wrong("no summary".to_owned())),
+        }
+    }
+
+    /// Frames of one run of a node, as many as the peer has and as fit into one answer ([`ANSWER_BYTES`]). Each was checked: signature, node,
+    /// run, range.
+    pub async fn history_frames(
+        &self,
+        peer: &str,
+        node: NodeId,
+        epoch: Epoch,
+        seqs: RangeInclusive<u64>,
+    ) -> Result<Batch, HistoryError> {
+        let max_bytes = u32::try_from(ANSWER_BYTES).unwrap_or(u32::MAX);
+        let request = Request::Frames { node, epoch, from: *seqs.start(), to: *seqs.end(), max_bytes };
+        let Response::Frames { next_seq, frames } = self.ask_history(peer, request).await? else {
+            return Err(HistoryError::Wrong("no frames".to_owned()));
+        };
+        // Some hundred signatures are too much work to hold a task up with.
+        let check = move || checked(node, epoch, &seqs, next_seq, &frames);
+        tokio::task::spawn_blocking(check).await.map_err(|_| HistoryError::Stopped)?
+    }
+
+    async fn ask_history(&self, peer: &str, request: Request) -> Result<Response, HistoryError> {
+        let peer = peer.to_owned();
+        let answer = self.ask(|reply| Command::History { peer, request, reply });
+        match answer.await.map_err(|_| HistoryError::Stopped)?? {
+            Response::Busy { retry_after_ms } => {
+                Err(HistoryError::Busy { retry_after: Duration::from_millis(retry_after_ms.into()) })
+            }
+            response => Ok(response),
+        }
     }
 
     /// The own PeerId.

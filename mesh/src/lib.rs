@@ -3,18 +3,20 @@
 //! One task owns the swarm. A program holds a [`Mesh`] to ask it and the [`Events`] to hear it, and sees neither sockets nor libp2p's
 //! types: addresses and PeerIds are text, nodes are [`reading::NodeId`]s. What must be decided is decided by plain functions of state, event
 //! and `now` that the tests drive without a socket: what to let in (`admission`), who knows whom (`directory`), what to join (`topic`), whom
-//! to dial (`dial`).
+//! to dial (`dial`), what of the past to ask of whom (`gaps`).
 //!
 //! How two programs meet: each dials what it was configured with, port 4710 of its own machine and what mDNS finds; on connecting it asks for
 //! the other's [`Directory`] of announcements, joins the topics of the areas it wants, and dials announced addresses of those areas, because a
 //! peer relays only topics that it has joined itself. So one address is enough.
 //!
-//! What it deliberately does not do: gossip has no memory, so a frame that was published while a subscriber was away is not recovered here.
+//! Gossip has no memory: a frame that was published while a subscriber was away is missing there, until [`Backfill`] has fetched it from whoever
+//! keeps it and serves it ([`History`]). The mesh itself keeps none.
 
 mod address;
 mod admission;
 mod allowance;
 mod announce;
+mod backfill;
 mod config;
 mod demand;
 mod dial;
@@ -39,6 +41,7 @@ mod task;
 mod testing;
 mod topic;
 
+pub use backfill::Backfill;
 pub use config::{Config, Limits, Timing};
 pub use directory::{Directory, Observed};
 pub use error::Error;
@@ -46,7 +49,7 @@ pub use gaps::{Answer, Ask, GapLimits, GapSize, Gaps, Gone, Question, Ranges, Si
 #[doc(hidden)]
 pub use gate::Gate;
 pub use handle::{Events, Mesh, MeshEvent, Peer, Published};
-pub use history::{EpochRange, MAX_RUNS, Summary};
+pub use history::{ANSWER_BYTES, Answering, Batch, EpochRange, History, HistoryError, MAX_RUNS, Summary};
 pub use task::start;
 pub use topic::MAX_TOPICS;
 

@@ -16,6 +16,9 @@ pub(crate) struct Metrics {
     published: Family<PublishedLabels, Counter>,
     dials: Family<OutcomeLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
+    histories: Family<RequestLabels, Counter>,
+    /// Frames of the past that were sent to peers.
+    pub(crate) frames_served: Counter,
     /// Announcements that came out of directories and were new.
     pub(crate) learned: Counter,
     /// Peers reported as too slow, and the messages dropped for them.
@@ -75,6 +78,21 @@ pub(crate) enum Exchanged {
     Refused,
 }
 
+/// What became of a question about history.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Told {
+    /// We asked and were answered.
+    Asked,
+    /// We asked and were told to come back.
+    AskedBusy,
+    /// We asked in vain.
+    AskedInVain,
+    /// We answered.
+    Answered,
+    /// We told a peer to come back.
+    Refused,
+}
+
 impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
@@ -89,6 +107,7 @@ impl Metrics {
         );
         counter("connections_refused", "Connections refused by the limits", &metrics.refused_connections);
         counter("blacklistings", "Authors shut out for a while", &metrics.blacklistings);
+        counter("history_frames_served", "Frames of the past that were sent to peers", &metrics.frames_served);
         counter("events_dropped", "Events dropped because the program took them too slowly", &metrics.events_dropped);
         let mut gauge = |name: &str, help: &str, gauge: &Gauge| registry.register(name, help, gauge.clone());
         gauge("blacklisted", "Authors shut out now", &metrics.blacklisted);
@@ -106,6 +125,7 @@ impl Metrics {
         registry.register("published", "Own messages", metrics.published.clone());
         registry.register("dials", "Dials, by what became of them", metrics.dials.clone());
         registry.register("directory_requests", "Requests for a directory", metrics.requests.clone());
+        registry.register("history_requests", "Questions about history", metrics.histories.clone());
         metrics
     }
 
@@ -159,5 +179,16 @@ impl Metrics {
             Exchanged::Refused => ("served", "refused"),
         };
         self.requests.get_or_create(&RequestLabels { side, outcome }).inc();
+    }
+
+    pub(crate) fn told(&self, told: Told) {
+        let (side, outcome) = match told {
+            Told::Asked => ("asked", "answered"),
+            Told::AskedBusy => ("asked", "busy"),
+            Told::AskedInVain => ("asked", "failed"),
+            Told::Answered => ("served", "answered"),
+            Told::Refused => ("served", "busy"),
+        };
+        self.histories.get_or_create(&RequestLabels { side, outcome }).inc();
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::history;
 use crate::protocol;
 use crate::topic;
 
@@ -32,6 +33,10 @@ const MDNS_QUERY: Duration = Duration::from_secs(60);
 const DIRECTORY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one peer at once, both ways. Honest ones have one.
 const DIRECTORY_STREAMS: usize = 4;
+/// How long a peer may take to answer for its history: longer than it waits for its store.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(12);
+/// Questions of one peer at once, both ways. Those beyond what it may have waiting are told to come back; beyond these, the stream is closed.
+const HISTORY_STREAMS: usize = 16;
 
 /// Everything that runs on a connection.
 #[derive(NetworkBehaviour)]
@@ -41,6 +46,7 @@ pub(crate) struct Behaviour {
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) directory: request_response::Behaviour<protocol::Codec>,
+    pub(crate) history: request_response::Behaviour<history::Codec>,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -77,6 +83,7 @@ pub(crate) fn build(config: &Config, metrics: &mut Registry) -> Result<Swarm<Beh
             ping::Config::new().with_interval(config.timing.ping).with_timeout(config.timing.ping),
         ),
         directory: directory(),
+        history: history_of(config),
         mdns: mdns.into(),
     };
     let idle = config.timing.idle;
@@ -142,6 +149,18 @@ fn directory() -> request_response::Behaviour<protocol::Codec> {
         .with_request_timeout(DIRECTORY_TIMEOUT)
         .with_max_concurrent_streams(DIRECTORY_STREAMS);
     request_response::Behaviour::new([(protocol::NAME, request_response::ProtocolSupport::Full)], settings)
+}
+
+/// A program without a history asks others, and is known not to answer.
+fn history_of(config: &Config) -> request_response::Behaviour<history::Codec> {
+    let settings = request_response::Config::default()
+        .with_request_timeout(HISTORY_TIMEOUT)
+        .with_max_concurrent_streams(HISTORY_STREAMS);
+    let support = match config.history {
+        Some(_) => request_response::ProtocolSupport::Full,
+        None => request_response::ProtocolSupport::Outbound,
+    };
+    request_response::Behaviour::new([(history::NAME, support)], settings)
 }
 
 fn mdns_behaviour(config: &Config, own: libp2p::PeerId) -> Option<mdns::tokio::Behaviour> {

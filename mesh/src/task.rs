@@ -1,6 +1,7 @@
 //! The task that owns the swarm: it turns libp2p's events into questions to the pure parts, and their answers into calls of libp2p.
 
 mod gossip;
+mod history;
 mod meeting;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libp2p::futures::StreamExt;
 use libp2p::metrics::Recorder;
-use libp2p::request_response::OutboundRequestId;
+use libp2p::request_response::{OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm};
 use prometheus_client::registry::Registry;
@@ -28,6 +29,7 @@ use crate::error::Error;
 use crate::events::EventQueue;
 use crate::exchange::Exchange;
 use crate::handle::{COMMANDS, Command, Events, Mesh, MeshEvent, Peer, Progress};
+use crate::history::{Response, Turns};
 use crate::listen::{self, Listening};
 use crate::metrics::Metrics;
 use crate::occasion::Occasions;
@@ -92,6 +94,11 @@ struct Task {
     lookups: JoinSet<(Dial, Vec<Multiaddr>)>,
     /// Requests for directories that were not answered yet.
     requests: HashMap<OutboundRequestId, PeerId>,
+    /// Questions about history that peers have not answered yet.
+    history_asked: HashMap<OutboundRequestId, history::Asker>,
+    /// Peers' questions about history that wait, and those that the program is finding an answer to.
+    turns: Turns<PeerId, history::Waiting>,
+    serving: JoinSet<(ResponseChannel<Response>, Option<Response>)>,
     /// Authors that are shut out, and until when.
     blacklist: BTreeMap<PeerId, Instant>,
     /// Frame topics that are joined.
@@ -152,6 +159,9 @@ impl Task {
             dials: HashMap::new(),
             lookups: JoinSet::new(),
             requests: HashMap::new(),
+            history_asked: HashMap::new(),
+            turns: Turns::new(),
+            serving: JoinSet::new(),
             blacklist: BTreeMap::new(),
             joined: BTreeSet::new(),
             left_out: 0,
@@ -188,6 +198,7 @@ impl Task {
                         self.dial_resolved(dial, addresses);
                     }
                 }
+                Some(served) = self.serving.join_next() => self.served(served.ok()),
                 _ = tick.tick() => self.tick(),
             }
         }
@@ -220,6 +231,7 @@ impl Task {
             Command::Nodes { reply } => {
                 let _ = reply.send(self.directory.nodes().map(|(frame, _)| frame.clone()).collect());
             }
+            Command::History { peer, request, reply } => self.ask_history(&peer, request, reply),
             // The loop sees to it.
             Command::Stop { reply, .. } => drop(reply),
         }
@@ -230,6 +242,7 @@ impl Task {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Gossip(event)) => self.on_gossip(event),
             SwarmEvent::Behaviour(BehaviourEvent::Directory(event)) => self.on_directory(event),
+            SwarmEvent::Behaviour(BehaviourEvent::History(event)) => self.on_history(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(event)) => self.on_mdns(event),
             SwarmEvent::Behaviour(BehaviourEvent::Ping(event)) => self.on_ping(&event),

@@ -106,6 +106,7 @@ impl Task {
     fn on_disconnected(&mut self, peer: PeerId, now: Instant) {
         let lasted = self.peers.remove(&peer).map_or(Duration::ZERO, |connected| now - connected.since);
         self.dialer.disconnected(peer, lasted, now);
+        self.turns.leave(&peer);
         self.metrics.peers.set(gauge(self.peers.len()));
         self.tell(MeshEvent::PeerDisconnected { peer: peer.to_string() });
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must end")]
 
 mod crowd;
+mod history;
 mod hostile;
 mod meeting;
 mod support;
