@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::checked;
 pub(crate) use self::turns::Turns;
-pub(crate) use self::wire::{Codec, NAME, Request, Response};
+pub(crate) use self::wire::{NAME, Request, Response};
 
 /// Runs in one summary, the newest: a node that started anew every minute comes to that in most of a day.
 pub const MAX_RUNS: usize = 1024;

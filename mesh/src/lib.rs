@@ -17,6 +17,7 @@ mod admission;
 mod allowance;
 mod announce;
 mod backfill;
+mod codec;
 mod config;
 mod demand;
 mod dial;

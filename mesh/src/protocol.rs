@@ -1,23 +1,18 @@
 //! `/magpie/directory/1`: asking a peer which nodes it knows.
-//!
-//! A request is postcard; a response is a postcard header and then each frame behind its length, to the end: it can be read without
-//! setting memory aside on anybody's word. Both have a limit that is checked while reading. Anything left over is an error.
 
 use std::io;
 
 use libp2p::StreamProtocol;
-use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::request_response;
-use reading::{Label, MAX_FRAME_BYTES};
+use reading::Label;
 use serde::{Deserialize, Serialize};
+
+use crate::codec::{Message, decode_frames, encode_with_frames, invalid};
 
 pub(crate) const NAME: StreamProtocol = StreamProtocol::new("/magpie/directory/1");
 /// Bytes of a request.
 const MAX_REQUEST_BYTES: u64 = 1024;
 /// Bytes of a response.
 const MAX_RESPONSE_BYTES: u64 = 256 * 1024;
-/// Frames of a response, whatever their size.
-const MAX_FRAMES: usize = 2048;
 /// Bytes of frames that we put into one. A page of this is checked in some milliseconds on a Pi, during which nothing else is done.
 pub(crate) const PAGE_BYTES: usize = 64 * 1024;
 
@@ -41,11 +36,9 @@ pub(crate) struct Response {
     pub(crate) frames: Vec<Vec<u8>>,
 }
 
-/// Reads and writes them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Codec;
+impl Message for Request {
+    const MAX_BYTES: u64 = MAX_REQUEST_BYTES;
 
-impl Request {
     fn encode(&self) -> io::Result<Vec<u8>> {
         postcard::to_stdvec(self).map_err(invalid)
     }
@@ -56,84 +49,25 @@ impl Request {
     }
 }
 
-impl Response {
+impl Message for Response {
+    const MAX_BYTES: u64 = MAX_RESPONSE_BYTES;
+
     fn encode(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = postcard::to_stdvec(&(self.next, self.more)).map_err(invalid)?;
-        for frame in &self.frames {
-            bytes = postcard::to_extend(&frame.as_slice(), bytes).map_err(invalid)?;
-        }
-        Ok(bytes)
+        encode_with_frames(&(self.next, self.more), &self.frames)
     }
 
     fn decode(bytes: &[u8]) -> io::Result<Self> {
-        let ((next, more), mut rest) = postcard::take_from_bytes(bytes).map_err(invalid)?;
-        let mut frames = Vec::new();
-        while !rest.is_empty() {
-            let (frame, after) = postcard::take_from_bytes::<&[u8]>(rest).map_err(invalid)?;
-            if frame.len() > MAX_FRAME_BYTES || frames.len() == MAX_FRAMES {
-                return Err(invalid("more than a page holds"));
-            }
-            frames.push(frame.to_vec());
-            rest = after;
-        }
-        Ok(Self { next, more, frames })
+        let ((next, more), rest) = postcard::take_from_bytes(bytes).map_err(invalid)?;
+        Ok(Self { next, more, frames: decode_frames(rest)? })
     }
-}
-
-impl request_response::Codec for Codec {
-    type Protocol = StreamProtocol;
-    type Request = Request;
-    type Response = Response;
-
-    async fn read_request<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Request> {
-        Request::decode(&read(io, MAX_REQUEST_BYTES).await?)
-    }
-
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Response> {
-        Response::decode(&read(io, MAX_RESPONSE_BYTES).await?)
-    }
-
-    async fn write_request<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        request: Request,
-    ) -> io::Result<()> {
-        io.write_all(&request.encode()?).await
-    }
-
-    async fn write_response<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        response: Response,
-    ) -> io::Result<()> {
-        io.write_all(&response.encode()?).await
-    }
-}
-
-/// Everything up to the end of the stream, if that is no more than `limit`.
-async fn read<T: AsyncRead + Unpin + Send>(io: &mut T, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io.take(limit + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 > limit { Err(invalid("longer than allowed")) } else { Ok(bytes) }
-}
-
-fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
 #[cfg(test)]
 mod tests {
+    use reading::MAX_FRAME_BYTES;
+
     use super::*;
+    use crate::codec::MAX_FRAMES;
     use crate::testing::label;
 
     #[test]
@@ -161,13 +95,5 @@ mod tests {
         cut.pop();
         assert!(Response::decode(&cut).is_err());
         assert!(Response::decode(&[]).is_err());
-    }
-
-    #[tokio::test]
-    async fn reading_stops_at_the_limit() {
-        let endless = || libp2p::futures::io::repeat(1);
-        assert!(read(&mut endless(), 1024).await.is_err());
-        let exact = read(&mut endless().take(1024), 1024).await.unwrap();
-        assert_eq!(exact.len(), 1024);
     }
 }

@@ -10,6 +10,7 @@ use libp2p::{
 };
 use prometheus_client::registry::Registry;
 
+use crate::codec::Codec;
 use crate::config::Config;
 use crate::error::Error;
 use crate::history;
@@ -45,8 +46,8 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: Gossip,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
-    pub(crate) directory: request_response::Behaviour<protocol::Codec>,
-    pub(crate) history: request_response::Behaviour<history::Codec>,
+    pub(crate) directory: request_response::Behaviour<Codec<protocol::Request, protocol::Response>>,
+    pub(crate) history: request_response::Behaviour<Codec<history::Request, history::Response>>,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
 }
 
@@ -144,7 +145,7 @@ fn metrics_config() -> gossipsub::MetricsConfig {
     gossipsub::MetricsConfig { max_topics: PEER_TOPICS, max_never_subscribed_topics: 8, ..Default::default() }
 }
 
-fn directory() -> request_response::Behaviour<protocol::Codec> {
+fn directory() -> request_response::Behaviour<Codec<protocol::Request, protocol::Response>> {
     let settings = request_response::Config::default()
         .with_request_timeout(DIRECTORY_TIMEOUT)
         .with_max_concurrent_streams(DIRECTORY_STREAMS);
@@ -152,7 +153,7 @@ fn directory() -> request_response::Behaviour<protocol::Codec> {
 }
 
 /// A program without a history asks others, and is known not to answer.
-fn history_of(config: &Config) -> request_response::Behaviour<history::Codec> {
+fn history_of(config: &Config) -> request_response::Behaviour<Codec<history::Request, history::Response>> {
     let settings = request_response::Config::default()
         .with_request_timeout(HISTORY_TIMEOUT)
         .with_max_concurrent_streams(HISTORY_STREAMS);

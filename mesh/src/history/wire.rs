@@ -1,25 +1,19 @@
 //! The bytes of `/magpie/history/1`, and their limits.
-//!
-//! Both directions are postcard. Frames follow their header each behind its length, to the end, so that they can be read without setting
-//! memory aside on anybody's word.
 
 use std::io;
 
 use libp2p::StreamProtocol;
-use libp2p::futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use libp2p::request_response;
-use reading::{Epoch, MAX_FRAME_BYTES, NodeId};
+use reading::{Epoch, NodeId};
 use serde::{Deserialize, Serialize};
 
 use super::{ANSWER_BYTES, MAX_RUNS, Summary};
+use crate::codec::{Message, decode_frames, encode_with_frames, invalid};
 
 pub(crate) const NAME: StreamProtocol = StreamProtocol::new("/magpie/history/1");
 /// Bytes of a request: the longest has 70.
 const MAX_REQUEST_BYTES: u64 = 128;
 /// Bytes of a response: frames, their lengths, and the header; a full summary has less.
 const MAX_RESPONSE_BYTES: u64 = ANSWER_BYTES as u64 + 8 * 1024;
-/// Frames of a response, whatever their size.
-const MAX_FRAMES: usize = 2048;
 
 /// What is asked. Numbers of variants are the wire's: append only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,16 +40,14 @@ enum Header {
     Busy { retry_after_ms: u32 },
 }
 
-/// Reads and writes them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Codec;
+impl Message for Request {
+    const MAX_BYTES: u64 = MAX_REQUEST_BYTES;
 
-impl Request {
-    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
+    fn encode(&self) -> io::Result<Vec<u8>> {
         postcard::to_stdvec(self).map_err(invalid)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
+    fn decode(bytes: &[u8]) -> io::Result<Self> {
         let (request, rest) = postcard::take_from_bytes(bytes).map_err(invalid)?;
         match request {
             _ if !rest.is_empty() => Err(invalid("trailing bytes")),
@@ -65,23 +57,20 @@ impl Request {
     }
 }
 
-impl Response {
-    pub(crate) fn encode(&self) -> io::Result<Vec<u8>> {
+impl Message for Response {
+    const MAX_BYTES: u64 = MAX_RESPONSE_BYTES;
+
+    fn encode(&self) -> io::Result<Vec<u8>> {
         let header = match self {
             Self::Summary(summary) => Header::Summary(summary.clone()),
             Self::Frames { next_seq, .. } => Header::Frames { next_seq: *next_seq },
             Self::Busy { retry_after_ms } => Header::Busy { retry_after_ms: *retry_after_ms },
         };
-        let mut bytes = postcard::to_stdvec(&header).map_err(invalid)?;
-        if let Self::Frames { frames, .. } = self {
-            for frame in frames {
-                bytes = postcard::to_extend(&frame.as_slice(), bytes).map_err(invalid)?;
-            }
-        }
-        Ok(bytes)
+        let frames = if let Self::Frames { frames, .. } = self { frames.as_slice() } else { &[] };
+        encode_with_frames(&header, frames)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> io::Result<Self> {
+    fn decode(bytes: &[u8]) -> io::Result<Self> {
         let (header, rest) = postcard::take_from_bytes(bytes).map_err(invalid)?;
         match header {
             Header::Frames { next_seq } => Ok(Self::Frames { next_seq, frames: decode_frames(rest)? }),
@@ -93,73 +82,12 @@ impl Response {
     }
 }
 
-fn decode_frames(mut rest: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-    let mut frames = Vec::new();
-    while !rest.is_empty() {
-        let (frame, after) = postcard::take_from_bytes::<&[u8]>(rest).map_err(invalid)?;
-        if frame.len() > MAX_FRAME_BYTES || frames.len() == MAX_FRAMES {
-            return Err(invalid("more than an answer holds"));
-        }
-        frames.push(frame.to_vec());
-        rest = after;
-    }
-    Ok(frames)
-}
-
-impl request_response::Codec for Codec {
-    type Protocol = StreamProtocol;
-    type Request = Request;
-    type Response = Response;
-
-    async fn read_request<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Request> {
-        Request::decode(&read(io, MAX_REQUEST_BYTES).await?)
-    }
-
-    async fn read_response<T: AsyncRead + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-    ) -> io::Result<Response> {
-        Response::decode(&read(io, MAX_RESPONSE_BYTES).await?)
-    }
-
-    async fn write_request<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        request: Request,
-    ) -> io::Result<()> {
-        io.write_all(&request.encode()?).await
-    }
-
-    async fn write_response<T: AsyncWrite + Unpin + Send>(
-        &mut self,
-        _: &StreamProtocol,
-        io: &mut T,
-        response: Response,
-    ) -> io::Result<()> {
-        io.write_all(&response.encode()?).await
-    }
-}
-
-/// Everything up to the end of the stream, if that is no more than `limit`.
-async fn read<T: AsyncRead + Unpin + Send>(io: &mut T, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    io.take(limit + 1).read_to_end(&mut bytes).await?;
-    if bytes.len() as u64 > limit { Err(invalid("longer than allowed")) } else { Ok(bytes) }
-}
-
-fn invalid(problem: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, problem)
-}
-
 #[cfg(test)]
 mod tests {
+    use reading::MAX_FRAME_BYTES;
+
     use super::*;
+    use crate::codec::MAX_FRAMES;
     use crate::history::EpochRange;
 
     const NODE: NodeId = NodeId([0x11; 32]);
