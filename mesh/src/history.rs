@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::time::Duration;
 
-use reading::{Epoch, Frame, NodeId};
+use reading::{Epoch, EpochRange, Frame, NodeId};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::check::checked;
@@ -35,21 +35,6 @@ pub struct Summary {
     pub older: bool,
     /// The node's runs, oldest first, [`MAX_RUNS`] at most.
     pub runs: Vec<EpochRange>,
-}
-
-/// What a holder has of one run of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpochRange {
-    /// The run.
-    pub epoch: Epoch,
-    /// The lowest seq that is there.
-    pub first_seq: u64,
-    /// The highest seq that is there.
-    pub last_seq: u64,
-    /// How many are there; fewer than the range has numbers where some are missing.
-    pub frames: u64,
-    /// Up to this seq retention took everything but announcements that are still referred to; 0 where it took nothing.
-    pub gone_to: u64,
 }
 
 /// Some frames of one run of a node.

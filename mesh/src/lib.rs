@@ -50,7 +50,7 @@ pub use gaps::{Answer, Ask, GapLimits, GapSize, Gaps, Gone, Question, Ranges, Si
 #[doc(hidden)]
 pub use gate::Gate;
 pub use handle::{Events, Mesh, MeshEvent, Peer, Published};
-pub use history::{ANSWER_BYTES, Answering, Batch, EpochRange, History, HistoryError, MAX_RUNS, Summary};
+pub use history::{ANSWER_BYTES, Answering, Batch, History, HistoryError, MAX_RUNS, Summary};
 pub use task::start;
 pub use topic::MAX_TOPICS;
 

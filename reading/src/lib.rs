@@ -10,6 +10,7 @@ mod identity;
 mod kind;
 mod path;
 mod plain;
+mod range;
 mod text;
 mod time;
 
@@ -23,5 +24,6 @@ pub use kind::{
 };
 pub use path::{Label, LabelError, Place, Selector, SelectorError};
 pub use plain::{PlainLine, PlainMessage, shortest};
+pub use range::EpochRange;
 pub use text::{Text, TextError};
 pub use time::{parse_rfc3339, rfc3339};

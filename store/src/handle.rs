@@ -9,10 +9,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reading::{Epoch, Frame, FrameId, NodeId};
+use reading::{Epoch, EpochRange, Frame, FrameId, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::{Batch, EpochRange, Store, StoreError};
+use crate::{Batch, Store, StoreError};
 
 /// Requests that wait, at most.
 const QUEUE: usize = 256;

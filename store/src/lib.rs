@@ -52,5 +52,5 @@ mod tail;
 
 pub use error::StoreError;
 pub use handle::{StoreHandle, StoreStats};
-pub use query::{Batch, EpochRange};
+pub use query::Batch;
 pub use store::{Options, Store};

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use reading::{ClockState, Epoch, Frame, FrameId, NodeId};
+use reading::{ClockState, Epoch, EpochRange, Frame, FrameId, NodeId};
 use rusqlite::{OptionalExtension, params};
 
 use crate::StoreError;
@@ -16,21 +16,6 @@ const FIRST_ROW: &str = "SELECT MIN(a) FROM (SELECT MIN(key) AS a FROM frame WHE
     UNION ALL SELECT MIN(key) FROM announcement WHERE key BETWEEN ?1 AND ?2)";
 const LAST_ROW: &str = "SELECT MAX(a) FROM (SELECT MAX(key) AS a FROM frame WHERE key BETWEEN ?1 AND ?2
     UNION ALL SELECT MAX(key) FROM announcement WHERE key BETWEEN ?1 AND ?2)";
-
-/// What the store has of one run of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochRange {
-    /// The run.
-    pub epoch: Epoch,
-    /// The lowest seq that is there.
-    pub first_seq: u64,
-    /// The highest seq that is there.
-    pub last_seq: u64,
-    /// How many are there; fewer than the range has numbers where some are missing.
-    pub frames: u64,
-    /// Up to this seq retention took everything but announcements that are still referred to; 0 where it took nothing.
-    pub gone_to: u64,
-}
 
 /// Some frames of a range.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use reading::Epoch;
+use reading::{Epoch, EpochRange};
 
 use super::Since;
 use super::ranges::{Ranges, first_in_none};
-use crate::history::{EpochRange, Summary};
+use crate::history::Summary;
 
 /// Numbers asked for at once: of usual frames, as many as one answer holds. So a second request can go out before the first is answered.
 const SPAN: u64 = 256;

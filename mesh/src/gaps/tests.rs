@@ -1,7 +1,9 @@
 //! One event after another, and what is asked then. Weeks of them at random are in `tests/gaps`.
 
+use reading::EpochRange;
+
 use super::*;
-use crate::history::{EpochRange, Summary};
+use crate::history::Summary;
 
 const A: Epoch = Epoch([1; 8]);
 const B: Epoch = Epoch([2; 8]);

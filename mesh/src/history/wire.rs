@@ -84,11 +84,10 @@ impl Message for Response {
 
 #[cfg(test)]
 mod tests {
-    use reading::MAX_FRAME_BYTES;
+    use reading::{EpochRange, MAX_FRAME_BYTES};
 
     use super::*;
     use crate::codec::MAX_FRAMES;
-    use crate::history::EpochRange;
 
     const NODE: NodeId = NodeId([0x11; 32]);
     const EPOCH: Epoch = Epoch([0xe9, 0x0c, 0x4a, 0x11, 0x22, 0x33, 0x44, 0x55]);

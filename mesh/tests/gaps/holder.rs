@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh::{EpochRange, Ranges, Since, Summary};
-use reading::{Epoch, NodeId};
+use mesh::{Ranges, Since, Summary};
+use reading::{Epoch, EpochRange, NodeId};
 
 /// Frames of one node that somebody has, run by run in the order of the runs.
 #[derive(Clone, Debug, Default)]

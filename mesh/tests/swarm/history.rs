@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mesh::{
-    Answering, Backfill, Batch, Config, EpochRange, GapLimits, History, HistoryError, MeshEvent, Sight, Since,
-    Standing, Summary,
+    Answering, Backfill, Batch, Config, GapLimits, History, HistoryError, MeshEvent, Sight, Since, Standing, Summary,
 };
-use reading::{Epoch, Frame, FrameId, NodeId};
+use reading::{Epoch, EpochRange, Frame, FrameId, NodeId};
 use tokio::time::timeout;
 
 use crate::support::{LOOPBACK, PATIENCE, Running, config, eventually, member, subscriber};

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, ensure};
 use mesh::MeshEvent;
 use prometheus_client::registry::Registry;
-use reading::{Epoch, Frame, FrameId, NodeKey};
-use store::{EpochRange, Options, Store};
+use reading::{Epoch, EpochRange, Frame, FrameId, NodeKey};
+use store::{Options, Store};
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles, PLACE};
 
 const LIVES: u32 = 200;
