@@ -8,6 +8,7 @@ mod bosch;
 pub mod ens160;
 mod gas_index;
 mod laser;
+mod periodic;
 pub mod pmsa003i;
 pub mod scd30;
 pub mod scd4x;

@@ -15,6 +15,7 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use reading::{Quantity, Reason};
 
+use super::periodic::Periodic;
 use super::sensirion::{self, Link};
 use super::{Driver, Failure, Measured, Surroundings};
 use crate::model::Datasheet;
@@ -48,9 +49,6 @@ const COMMAND_MS: u32 = 5;
 /// The shortest interval, and that of the factory (section 1.4.3): a sample is never older.
 const INTERVAL_S: u16 = 2;
 
-/// Three measurements missed: the chip lost its power for a moment, or does not measure any more.
-const LOST_AFTER: Duration = Duration::from_secs(3 * INTERVAL_S as u64 + 1);
-
 /// A measurement that is just about to be ready is waited for, so that two clocks side by side do not miss each other.
 const POLLS: u32 = 5;
 const POLL_MS: u32 = 10;
@@ -66,21 +64,15 @@ const NO_PRESSURE: u16 = 0;
 /// The driver.
 pub struct Scd30<I2C, D> {
     link: Link<I2C, D>,
-    measuring: Option<Measuring>,
-}
-
-struct Measuring {
-    started: Duration,
-    /// When the chip last had something new, or was started.
-    fresh: Duration,
-    /// What it was told.
+    measuring: Option<Periodic>,
+    /// The pressure that the chip was told.
     pressure_hpa: u16,
 }
 
 impl<I2C: I2c, D: DelayNs> Scd30<I2C, D> {
     /// A driver; it does nothing yet. The chip has only one address.
     pub fn new(i2c: I2C, delay: D) -> Self {
-        Self { link: Link { i2c, delay, address: ADDRESS }, measuring: None }
+        Self { link: Link { i2c, delay, address: ADDRESS }, measuring: None, pressure_hpa: NO_PRESSURE }
     }
 
     /// Whether a measurement waits, which the chip answers in every state.
@@ -127,10 +119,8 @@ impl<I2C: I2c, D: DelayNs> Scd30<I2C, D> {
         let readings =
             if self.wait_for_data()? { Some(convert(self.link.ask(READ_MEASUREMENT, &[], COMMAND_MS)?)) } else { None };
         let wanted = pressure(around);
-        if let Some(measuring) = &mut self.measuring
-            && is_news(measuring.pressure_hpa, wanted)
-        {
-            measuring.pressure_hpa = wanted;
+        if self.measuring.is_some() && is_news(self.pressure_hpa, wanted) {
+            self.pressure_hpa = wanted;
             self.link.send(START_CONTINUOUS, &[wanted], COMMAND_MS)?;
         }
         Ok(readings)
@@ -146,7 +136,8 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd30<I2C, D> {
     fn start(&mut self, now: Duration) -> Result<Option<String>, Failure> {
         self.measuring = None;
         let serial = self.begin()?;
-        self.measuring = Some(Measuring { started: now, fresh: now, pressure_hpa: NO_PRESSURE });
+        self.measuring = Some(Periodic::started(DATASHEET.min_interval, now));
+        self.pressure_hpa = NO_PRESSURE;
         Ok(serial)
     }
 
@@ -155,28 +146,8 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd30<I2C, D> {
     }
 
     fn sample(&mut self, now: Duration, around: &Surroundings) -> Result<Vec<Measured>, Failure> {
-        let outcome = self.measure(around);
-        let Some(measuring) = &mut self.measuring else {
-            return Err(Failure::new(Reason::NOT_READY, "the chip is not started"));
-        };
-        match outcome {
-            Ok(Some(readings)) => {
-                measuring.fresh = now;
-                Ok(readings)
-            }
-            Ok(None) if now.saturating_sub(measuring.fresh) > LOST_AFTER => {
-                self.measuring = None;
-                Err(Failure::new(Reason::NOT_READY, "the chip does not measure any more; it is started again"))
-            }
-            Ok(None) if now.saturating_sub(measuring.started) < DATASHEET.warm_up + Duration::from_secs(1) => {
-                Err(Failure::new(Reason::WARMING_UP, "the first measurement is not ready yet"))
-            }
-            Ok(None) => Err(Failure::new(Reason::NOT_READY, "no new measurement since the last sample")),
-            Err(failure) => {
-                self.measuring = None;
-                Err(failure)
-            }
-        }
+        let looked = self.measure(around);
+        Periodic::judge(&mut self.measuring, looked, now)
     }
 
     fn stop(&mut self) {

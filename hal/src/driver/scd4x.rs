@@ -12,6 +12,7 @@ use libscd::error::Error;
 use libscd::synchronous::scd4x::{I2C_ADDRESS, Scd4x as Chip};
 use reading::{Quantity, Reason};
 
+use super::periodic::Periodic;
 use super::{Driver, Failure, Measured, Surroundings, sensirion};
 use crate::model::Datasheet;
 
@@ -28,9 +29,6 @@ pub(crate) const DATASHEET: Datasheet = Datasheet {
     own_waits: Duration::from_millis(700),
 };
 
-/// Three measurements missed: the chip lost its power for a moment and does not measure any more.
-const LOST_AFTER: Duration = Duration::from_secs(16);
-
 /// A measurement that is just about to be ready is waited for, so that two clocks side by side do not miss each other for
 /// minutes.
 const POLLS: u32 = 5;
@@ -40,13 +38,7 @@ const POLL_MS: u32 = 10;
 pub struct Scd4x<I2C, D> {
     i2c: I2C,
     delay: D,
-    measuring: Option<Measuring>,
-}
-
-struct Measuring {
-    started: Duration,
-    /// When the chip last had something new, or was started.
-    fresh: Duration,
+    measuring: Option<Periodic>,
 }
 
 /// The serial number, where the chip tells it: while it measures it refuses the command, but always says whether data is ready.
@@ -132,7 +124,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
         let number = stopped.and_then(|()| self.chip().serial_number());
         let number = number.map_err(|error| or_wrong_chip(explain(error), &mut self.i2c))?;
         self.chip().start_periodic_measurement().map_err(explain)?;
-        self.measuring = Some(Measuring { started: now, fresh: now });
+        self.measuring = Some(Periodic::started(DATASHEET.min_interval, now));
         Ok(Some(serial(number)))
     }
 
@@ -141,29 +133,8 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
     }
 
     fn sample(&mut self, now: Duration, _around: &Surroundings) -> Result<Vec<Measured>, Failure> {
-        let outcome = self.measure();
-        let Some(measuring) = &mut self.measuring else {
-            return Err(Failure::new(Reason::NOT_READY, "the chip is not started"));
-        };
-        match outcome {
-            Ok(Some(readings)) => {
-                measuring.fresh = now;
-                Ok(readings)
-            }
-            Ok(None) if now.saturating_sub(measuring.fresh) > LOST_AFTER => {
-                self.measuring = None;
-                Err(Failure::new(Reason::NOT_READY, "the chip does not measure any more; it is started again"))
-            }
-            // The first measurement is ready after one interval, and a little for the chip's own clock (section 3.5.1).
-            Ok(None) if now.saturating_sub(measuring.started) < DATASHEET.warm_up + Duration::from_secs(1) => {
-                Err(Failure::new(Reason::WARMING_UP, "the first measurement is not ready yet"))
-            }
-            Ok(None) => Err(Failure::new(Reason::NOT_READY, "no new measurement since the last sample")),
-            Err(failure) => {
-                self.measuring = None;
-                Err(failure)
-            }
-        }
+        let looked = self.measure();
+        Periodic::judge(&mut self.measuring, looked, now)
     }
 
     fn stop(&mut self) {
