@@ -8,12 +8,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::board::DeviceBus;
-use crate::chips::{Chips, Connect, Sample};
+use crate::chips::{Chips, Connect, Sample, ScanReport};
 use crate::driver::Surroundings;
 use crate::error::{BusError, Busy};
 use crate::model::{Model, UnknownModel};
 use crate::place::ChipAt;
-use crate::scan::ScanReport;
 use crate::sim::{self, Clock, SimBus, World};
 
 /// Commands that can wait. Every chip of a full bus sampled at one tick is about ten; a queue three times as long means that

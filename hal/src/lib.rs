@@ -17,16 +17,14 @@ mod led;
 mod model;
 mod mux;
 mod place;
-mod scan;
 pub mod sim;
 
 pub use board::device_buses;
 pub use bus::{Bus, BusSource};
-pub use chips::{Chips, Connect, Sample};
+pub use chips::{Chips, Connect, Found, Sample, ScanReport, Unknown};
 pub use driver::{Driver, Failure, Measured, Surroundings};
 pub use error::{BusError, Busy};
 pub use led::{Health, Led};
 pub use model::{Model, UnknownModel};
 pub use mux::ADDRESSES as MUX_ADDRESSES;
 pub use place::{ChipAt, NoPort, Port};
-pub use scan::{Found, ScanReport, Unknown};
