@@ -36,7 +36,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
     let is_simulated = config.simulate || running.as_ref().is_some_and(node::Running::is_simulated);
     let (buses, found) = if is_simulated { Default::default() } else { i2c::look(&sys, &config.sensors) };
     findings.extend(found);
-    findings.extend(sensors::look(&sys, &config.sensors, buses, running.as_ref()).await);
+    findings.extend(sensors::look(&sys, &config.sensors, buses, running.as_ref()).await?);
     findings.extend(clock::look(&sys)?);
     findings.extend(disk::look(&sys, &config.state, running.as_ref()));
     findings.extend(mesh::look(&config.mesh, running.as_ref()).await);

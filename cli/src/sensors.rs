@@ -22,7 +22,11 @@ pub async fn run(args: args::SensorsArgs) -> anyhow::Result<Exit> {
     };
     let status = match running_node(args).await {
         Some(status) => status?,
-        None => look(args, read).await?,
+        None => {
+            let buses = args.bus.iter().map(device).collect();
+            let config = SensorsConfig { buses, ..SensorsConfig::default() };
+            look(config, args.simulate.then_some(0), read).await?
+        }
     };
     if args.json {
         output::line(&serde_json::to_string(&status)?)?;
@@ -52,12 +56,13 @@ async fn running_node(args: &BusArgs) -> Option<anyhow::Result<Status>> {
     )
 }
 
-async fn look(args: &BusArgs, read: bool) -> anyhow::Result<Status> {
-    let config = SensorsConfig { buses: args.bus.iter().map(device).collect(), ..SensorsConfig::default() };
-    let mut sensors = Sensors::new(config, args.simulate.then_some(0));
+/// What the buses themselves have, which are opened for that: the chips that were found, each read once if wanted. `simulated` holds the
+/// seed of simulated air.
+pub async fn look(config: SensorsConfig, simulated: Option<u64>, read: bool) -> anyhow::Result<Status> {
+    let mut sensors = Sensors::new(config, simulated);
     let problems = sensors.look().await;
     let mut status = Status { sensors: Vec::new(), problems };
-    for (index, sensor) in sensors.list().iter().enumerate() {
+    for (index, sensor) in sensors.list().iter().enumerate().filter(|(_, sensor)| sensor.was_found()) {
         let mut entry = SensorStatus::of(sensor);
         if read {
             let (reply, sample) = oneshot::channel();

@@ -2,20 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use ::node::sensors::Sensors;
 use ::node::{SensorStatus, SensorsConfig, Status};
 
 use super::finding::Finding;
 use super::i2c;
 use super::node::Running;
 use super::sys::Sys;
+use crate::sensors;
 
 /// A node that runs owns the buses, and is asked; otherwise those of `buses` are scanned.
-pub async fn look(sys: &Sys, config: &SensorsConfig, buses: Vec<PathBuf>, running: Option<&Running>) -> Vec<Finding> {
+pub async fn look(
+    sys: &Sys,
+    config: &SensorsConfig,
+    buses: Vec<PathBuf>,
+    running: Option<&Running>,
+) -> anyhow::Result<Vec<Finding>> {
     let status = match running.and_then(|running| running.sensors.clone()) {
         Some(status) => status,
-        None if buses.is_empty() => return Vec::new(),
-        None => scan(config.clone(), buses.clone()).await,
+        None if buses.is_empty() => return Ok(Vec::new()),
+        None => sensors::look(SensorsConfig { buses: buses.clone(), ..config.clone() }, None, false).await?,
     };
     let mut findings: Vec<Finding> = status.sensors.iter().map(sensor).collect();
     findings.extend(status.problems.iter().map(|problem| {
@@ -27,18 +32,7 @@ pub async fn look(sys: &Sys, config: &SensorsConfig, buses: Vec<PathBuf>, runnin
         findings.push(Finding::problem("sensors", "no known chip answers", fix));
     }
     findings.extend(buses.iter().filter_map(|bus| stretching(sys, bus, &status)));
-    findings
-}
-
-async fn scan(config: SensorsConfig, buses: Vec<PathBuf>) -> Status {
-    let mut sensors = Sensors::new(SensorsConfig { buses, ..config }, None);
-    let problems = sensors.look().await;
-    let status =
-        Status { sensors: sensors.list().iter().filter(|s| s.was_found()).map(SensorStatus::of).collect(), problems };
-    for bus in sensors.buses() {
-        bus.close(std::time::Duration::from_secs(2));
-    }
-    status
+    Ok(findings)
 }
 
 fn sensor(status: &SensorStatus) -> Finding {
