@@ -14,6 +14,8 @@
 //!
 //! Fan and laser never rest here: the chip's heat is part of how it computes temperature and humidity.
 
+mod part;
+
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
@@ -23,61 +25,9 @@ use reading::{Flag, Quantity, Reason};
 use super::laser::{Laser, YEAR};
 use super::sensirion::{self, Link, Remembered};
 use super::{Driver, Failure, Measured, Surroundings};
-use crate::model::Datasheet;
 
-pub(crate) const SEN50_DATASHEET: Datasheet = Datasheet {
-    name: "SEN50",
-    members: &[],
-    addresses: &[ADDRESS],
-    quantities: &[Quantity::PM1, Quantity::PM2_5, Quantity::PM4, Quantity::PM10],
-    warm_up: FAN_SETTLES_IN,
-    min_interval: Duration::from_secs(1),
-    tend_every: None,
-    own_waits: Duration::from_millis(600),
-};
-
-pub(crate) const SEN54_DATASHEET: Datasheet = Datasheet {
-    name: "SEN54",
-    quantities: &[
-        Quantity::PM1,
-        Quantity::PM2_5,
-        Quantity::PM4,
-        Quantity::PM10,
-        Quantity::TEMPERATURE,
-        Quantity::HUMIDITY,
-        Quantity::VOC_INDEX,
-    ],
-    warm_up: INDEX_SETTLES_IN,
-    // Reading the algorithm's state.
-    tend_every: Some(Duration::from_secs(60)),
-    ..SEN50_DATASHEET
-};
-
-pub(crate) const SEN55_DATASHEET: Datasheet = Datasheet {
-    name: "SEN55",
-    quantities: &[
-        Quantity::PM1,
-        Quantity::PM2_5,
-        Quantity::PM4,
-        Quantity::PM10,
-        Quantity::TEMPERATURE,
-        Quantity::HUMIDITY,
-        Quantity::VOC_INDEX,
-        Quantity::NOX_INDEX,
-    ],
-    ..SEN54_DATASHEET
-};
-
-/// Which of the three.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Particulate matter.
-    Sen50,
-    /// Temperature, humidity and VOC index besides.
-    Sen54,
-    /// NOx index besides.
-    Sen55,
-}
+pub use self::part::Part;
+pub(crate) use self::part::{SEN50_DATASHEET, SEN54_DATASHEET, SEN55_DATASHEET};
 
 const ADDRESS: u8 = 0x69;
 
@@ -168,31 +118,6 @@ impl Measuring {
     /// A chip that measures has something new each second.
     fn must_have_news(&self, now: Duration) -> bool {
         now.saturating_sub(self.fresh) >= Duration::from_secs(2)
-    }
-}
-
-impl Part {
-    fn datasheet(self) -> &'static Datasheet {
-        match self {
-            Self::Sen50 => &SEN50_DATASHEET,
-            Self::Sen54 => &SEN54_DATASHEET,
-            Self::Sen55 => &SEN55_DATASHEET,
-        }
-    }
-
-    /// Which one a chip is, by what it never has (section 6.1.5 and table 1). A SEN55 has no NOx index in its first seconds either,
-    /// and in the very first nothing at all.
-    fn that_measures(&[pm1, .., humidity, _, _, nox]: &[u16; 8]) -> Option<Self> {
-        match (is_unknown(humidity), is_unknown(nox)) {
-            (true, _) if pm1 == UNKNOWN_UNSIGNED => None,
-            (true, _) => Some(Self::Sen50),
-            (false, true) => Some(Self::Sen54),
-            (false, false) => Some(Self::Sen55),
-        }
-    }
-
-    fn has_voc(self) -> bool {
-        self != Self::Sen50
     }
 }
 
