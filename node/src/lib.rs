@@ -10,6 +10,7 @@ mod cpu;
 mod delivery;
 mod floor;
 mod key;
+mod keys;
 mod link;
 mod memory;
 mod metrics;

@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::keys;
+
 /// Everything under `[sensors.correction]`: what is done for all sensors.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -107,30 +109,13 @@ enum Key {
     Of(Quantity),
 }
 
-const KEYS: &[&str] = &[
-    "cpu_factor",
-    "temperature",
-    "humidity",
-    "pressure",
-    "pm1",
-    "pm2_5",
-    "pm4",
-    "pm10",
-    "co2",
-    "voc_index",
-    "nox_index",
-    "tvoc",
-    "eco2",
-    "gas_resistance",
-    "illuminance",
-];
+const KEYS: &[&str] = keys::with_quantities!["cpu_factor"];
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match String::deserialize(deserializer)?.as_str() {
             "cpu_factor" => Ok(Self::CpuFactor),
-            text if KEYS.contains(&text) => text.parse().map(Self::Of).map_err(D::Error::custom),
-            text => Err(D::Error::unknown_field(text, KEYS)),
+            key => keys::quantity(key, KEYS).map(Self::Of),
         }
     }
 }

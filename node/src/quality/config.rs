@@ -6,11 +6,12 @@ use std::fmt;
 use std::time::Duration;
 
 use reading::Quantity;
-use serde::de::{Error, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::defaults;
 use super::switch::{number_or_off, switch};
+use crate::keys;
 
 /// Everything under `[sensors.quality]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,29 +128,9 @@ impl QualityConfig {
 
 // === how they are written ===
 
-const KEYS: &[&str] = &[
-    "high_humidity",
-    "condensing",
-    "self_heating",
-    "fan_restart",
-    "temperature",
-    "humidity",
-    "pressure",
-    "pm1",
-    "pm2_5",
-    "pm4",
-    "pm10",
-    "co2",
-    "voc_index",
-    "nox_index",
-    "tvoc",
-    "eco2",
-    "gas_resistance",
-    "illuminance",
-];
-/// The quantities are the keys after the tests that have no quantity. What is derived is as good as what it is derived from, and has no
-/// tests.
-const QUANTITIES: usize = 4;
+const KEYS: &[&str] = keys::with_quantities!["high_humidity", "condensing", "self_heating", "fan_restart"];
+/// What a chip can have different: only the tests of its quantities.
+const QUANTITIES: &[&str] = keys::with_quantities![];
 
 impl<'de> Deserialize<'de> for QualityConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -198,10 +179,9 @@ enum Key {
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match KEYS.iter().position(|key| *key == text) {
-            Some(at) if at < QUANTITIES => Ok(Self::Other(KEYS[at])),
-            Some(_) => text.parse().map(Self::Of).map_err(Error::custom),
-            None => Err(Error::unknown_field(&text, KEYS)),
+        match KEYS.iter().find(|key| **key == text) {
+            Some(setting) if !QUANTITIES.contains(setting) => Ok(Self::Other(setting)),
+            _ => keys::quantity(&text, KEYS).map(Self::Of),
         }
     }
 }
@@ -212,12 +192,7 @@ struct QuantityKey(Quantity);
 
 impl<'de> Deserialize<'de> for QuantityKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if KEYS[QUANTITIES..].contains(&text.as_str()) {
-            text.parse().map(Self).map_err(Error::custom)
-        } else {
-            Err(Error::unknown_field(&text, &KEYS[QUANTITIES..]))
-        }
+        keys::quantity(&String::deserialize(deserializer)?, QUANTITIES).map(Self)
     }
 }
 
@@ -308,7 +283,9 @@ mod tests {
     fn every_measured_quantity_has_a_key() {
         let known = Quantity::KNOWN.iter().filter(|quantity| **quantity != Quantity::SEA_LEVEL_PRESSURE);
         let names: Vec<String> = known.map(ToString::to_string).collect();
-        assert_eq!(KEYS[QUANTITIES..], names);
+        let (_, quantities) = KEYS.split_at(KEYS.len() - QUANTITIES.len());
+        assert_eq!(quantities, names);
+        assert_eq!(QUANTITIES, names);
     }
 
     #[test]
@@ -329,7 +306,9 @@ mod tests {
         let example = include_str!("../../../packaging/magpie.toml").parse::<toml::Table>().unwrap();
         let shown = example["sensors"]["quality"].as_table().unwrap();
         let default = QualityConfig::default();
-        for key in &KEYS[..QUANTITIES] {
+        let (settings, _) = KEYS.split_at(KEYS.len() - QUANTITIES.len());
+        assert_eq!(settings.len(), 4);
+        for key in settings {
             assert!(shown.contains_key(*key), "{key} is not shown");
         }
         for (quantity, tests) in default.tests {
