@@ -3,8 +3,10 @@
 //! Plain data. Nothing here opens a file or a socket, asks a clock, or waits: time and randomness come in as arguments.
 //! `docs/wire.md` specifies the bytes.
 
+mod archive;
 mod author;
 mod code;
+mod dating;
 mod frame;
 mod identity;
 mod kind;
@@ -14,8 +16,10 @@ mod range;
 mod text;
 mod time;
 
+pub use archive::{ArchiveError, ArchiveReader, ArchiveWriter};
 pub use author::{Author, Stamp};
 pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason, UnknownName};
+pub use dating::Dating;
 pub use frame::{Epoch, Frame, FrameError, FrameId, MAX_FRAME_BYTES, SIGNATURE_BYTES, Verifier};
 pub use identity::{BootId, NodeId, NodeIdError, NodeKey};
 pub use kind::{
