@@ -3,6 +3,7 @@
 //! Plain data. Nothing here opens a file or a socket, asks a clock, or waits: time and randomness come in as arguments.
 //! `docs/wire.md` specifies the bytes.
 
+mod archive;
 mod author;
 mod code;
 mod dating;
@@ -15,6 +16,7 @@ mod range;
 mod text;
 mod time;
 
+pub use archive::{ArchiveError, ArchiveReader, ArchiveWriter};
 pub use author::{Author, Stamp};
 pub use code::{ClockState, EventCode, Flag, Kind, Quantity, Reason, UnknownName};
 pub use dating::Dating;
