@@ -9,6 +9,7 @@ mod correction;
 mod cpu;
 mod delivery;
 mod floor;
+mod history;
 mod key;
 mod keys;
 mod link;
@@ -21,6 +22,8 @@ mod sampler;
 mod schedule;
 pub mod sensors;
 mod status;
+#[cfg(test)]
+mod testing;
 mod truth;
 
 use std::io;
@@ -140,7 +143,17 @@ impl Node {
             closing.close().await
         });
         let (records, orders) = mpsc::channel(RECORDS);
-        let link = link::Link::new(&config, key.clone(), floor, records.clone(), &health, metrics.clone(), exposition);
+        let history = Arc::new(history::Kept::new(store.clone()));
+        let link = link::Link::new(
+            &config,
+            key.clone(),
+            history,
+            floor,
+            records.clone(),
+            &health,
+            metrics.clone(),
+            exposition,
+        );
         program.spawn("mesh", async move |stop| link.run(stop).await);
         let about = recorder::About {
             place: place.clone(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::{Events, Mesh, MeshEvent};
+use mesh::{Events, History, Mesh, MeshEvent};
 use prometheus_client::registry::Registry;
 use reading::NodeKey;
 use service::{Component, Health, Metrics as Exposition};
@@ -47,9 +47,11 @@ pub struct Link {
 
 impl Link {
     /// Nothing is opened yet.
+    #[allow(clippy::too_many_arguments, reason = "each is somebody that the mesh has to do with")]
     pub fn new(
         config: &Config,
         key: NodeKey,
+        history: Arc<dyn History>,
         floor: SeqnoFloor,
         records: mpsc::Sender<Record>,
         health: &Health,
@@ -64,6 +66,7 @@ impl Link {
                 mdns: config.mesh.mdns,
                 try_local: config.mesh.local,
                 member: Some((config.city.clone(), config.area.clone())),
+                history: Some(history),
                 ..mesh::Config::new(key)
             },
             announce: texts(&config.mesh.announce),
