@@ -32,14 +32,18 @@ pub async fn run() -> Result<()> {
     let listening = mesh.listen_addresses().await?.pop().context("the mesh listens nowhere")?;
     say(&Listening { listening })?;
     let mut directory = Directory::default();
+    // What waits for its announcement; `None` once a reading was shown.
     let mut first: HashMap<NodeId, Option<Frame>> = HashMap::new();
     while let Some(event) = events.next().await {
         let MeshEvent::Frame { frame, .. } = event else { continue };
         let node = frame.node();
         if frame.kind() == Kind::ANNOUNCEMENT {
             directory.observe(&frame);
-        } else if has_value(&frame) {
-            first.entry(node).or_insert(Some(frame));
+        } else if has_value(&frame)
+            && let Some(waiting) = first.entry(node).or_insert(Some(frame.clone()))
+        {
+            // An announcement that was replaced before the two had met never comes: what the next one explains is then the first.
+            *waiting = frame;
         }
         if let Some(waiting) = first.get_mut(&node)
             && let Some(frame) = waiting.take_if(|frame| directory.describe(frame).is_some())
