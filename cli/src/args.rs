@@ -224,18 +224,21 @@ pub struct CalibrateArgs {
 /// Which buses.
 #[derive(Debug, clap::Args)]
 pub struct BusArgs {
-    /// The bus, e.g. /dev/i2c-1 [default: all].
+    /// The bus, e.g. /dev/i2c-1 [default: as configured, else all].
     #[arg(long, value_name = "DEVICE")]
     pub bus: Vec<PathBuf>,
+    /// The node's configuration file, which names buses and multiplexers [default: /etc/magpie/magpie.toml, if it is there].
+    #[arg(long, value_name = "FILE", env = crate::node::CONFIG_VARIABLE)]
+    pub config: Option<PathBuf>,
     /// Use models of chips in software instead of hardware.
     #[arg(long, conflicts_with = "bus")]
     pub simulate: bool,
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Where a node on this machine answers; it owns the buses and is asked first.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4711")]
-    pub http: std::net::SocketAddr,
+    /// Where a node on this machine answers; it owns the buses and is asked first [default: as configured, else 127.0.0.1:4711].
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, clap::Args)]

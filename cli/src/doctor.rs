@@ -13,8 +13,6 @@ mod node;
 mod sensors;
 mod sys;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use finding::State;
 use sys::Sys;
 
@@ -22,15 +20,12 @@ use crate::args::DoctorArgs;
 use crate::exit::Exit;
 use crate::output;
 
-/// Where a node answers that is not told otherwise.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ::node::HTTP_PORT);
-
 pub async fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
     let sys = Sys::of_this_machine();
     let mut findings = machine::look(&sys);
     let (config, problems) = node::configuration(args.config);
     findings.extend(problems);
-    let address = args.http.or(config.http.listen).unwrap_or(DEFAULT_HTTP);
+    let address = crate::node::address(args.http, &config);
     let running = node::ask(address).await;
     findings.extend(node::look(address, running.as_ref()));
     let is_simulated = config.simulate || running.as_ref().is_some_and(node::Running::is_simulated);

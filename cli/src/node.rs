@@ -1,5 +1,6 @@
 //! `magpie node`: configuration from file, environment and flags, then a node until a signal comes.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use service::{Flags, Problems, Program};
@@ -9,7 +10,7 @@ use crate::args::NodeArgs;
 use crate::exit::Exit;
 
 /// Read where no other file is named, if it is there.
-const DEFAULT_CONFIG: &str = "/etc/magpie/magpie.toml";
+pub const DEFAULT_CONFIG: &str = "/etc/magpie/magpie.toml";
 /// Names another file.
 pub const CONFIG_VARIABLE: &str = "MAGPIE_CONFIG";
 
@@ -34,6 +35,12 @@ pub fn load(
     flags: Flags,
 ) -> Result<node::Config, Problems> {
     service::config::load(file, environment, &[service::log::FILTER_VARIABLE, CONFIG_VARIABLE], flags)
+}
+
+/// Where the node on this machine answers about its health and sensors: where it is said to, else as configured, else as by default.
+pub fn address(said: Option<SocketAddr>, config: &node::Config) -> SocketAddr {
+    let default = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), node::HTTP_PORT);
+    said.or(config.http.listen).unwrap_or(default)
 }
 
 /// The keys that the flags set.
