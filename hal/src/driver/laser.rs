@@ -39,6 +39,11 @@ impl Laser {
         self.on += earlier;
     }
 
+    /// For how long it has been on.
+    pub(super) fn on(&self) -> Duration {
+        self.on
+    }
+
     /// Whole seconds; a u32 of them is 136 years.
     pub(super) fn seconds(&self) -> u32 {
         u32::try_from(self.on.as_secs()).unwrap_or(u32::MAX)

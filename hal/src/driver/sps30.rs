@@ -11,6 +11,8 @@
 //! A chip that another program put to sleep is woken by a start. A scan does not find it: to wake whoever does not answer would
 //! be to write to strangers. We never put it to sleep ourselves; idle it takes 0.3 mA.
 
+mod memory;
+
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
@@ -21,6 +23,7 @@ use super::laser::{Laser, YEAR};
 use super::sensirion::{self, Link};
 use super::{Driver, Failure, Measured, Surroundings};
 use crate::model::Datasheet;
+use memory::Memory;
 
 pub(crate) const DATASHEET: Datasheet = Datasheet {
     name: "SPS30",
@@ -79,9 +82,6 @@ const LEAD: Duration = Duration::from_secs(32);
 /// Section 1.1, "Lifetime": more than ten years of 24 hours a day.
 const LIFE: Duration = YEAR.saturating_mul(10);
 
-/// What the memory of this layout begins with.
-const MEMORY_VERSION: u8 = 1;
-
 /// The driver.
 pub struct Sps30<I2C, D> {
     link: Link<I2C, D>,
@@ -90,7 +90,8 @@ pub struct Sps30<I2C, D> {
     state: State,
     laser: Laser,
     cleaned: Cleaned,
-    earlier: Option<Earlier>,
+    /// What an earlier run remembered, until the chip's serial number tells whether it is of this chip.
+    earlier: Option<Memory>,
     /// When the last sample was taken, which tells when the next one will be.
     sampled: Duration,
 }
@@ -118,13 +119,6 @@ struct Measuring {
 struct Cleaned {
     ago: Duration,
     at: Duration,
-}
-
-/// What an earlier run remembered, until the chip's serial number tells whether it is of this chip.
-struct Earlier {
-    serial: String,
-    laser_on: Duration,
-    cleaned_ago: Duration,
 }
 
 impl<I2C: I2c, D: DelayNs> Sps30<I2C, D> {
@@ -370,19 +364,14 @@ impl<I2C: I2c, D: DelayNs> Driver for Sps30<I2C, D> {
         if self.serial.is_empty() {
             return None;
         }
-        let cleaned_s = u32::try_from(self.cleaned.age(now).as_secs()).unwrap_or(u32::MAX);
-        let seconds = [self.laser.seconds(), cleaned_s].into_iter().flat_map(u32::to_be_bytes);
-        Some([MEMORY_VERSION].into_iter().chain(seconds).chain(self.serial.bytes()).collect())
+        let (laser_on, cleaned_ago) = (self.laser.on(), self.cleaned.age(now));
+        Some(Memory { serial: self.serial.clone(), laser_on, cleaned_ago }.to_bytes())
     }
 
     fn restore(&mut self, memory: &[u8], age: Option<Duration>) {
-        let &[MEMORY_VERSION, a, b, c, d, e, f, g, h, ref serial @ ..] = memory else { return };
-        let seconds = |bytes| Duration::from_secs(u32::from_be_bytes(bytes).into());
-        self.earlier = Some(Earlier {
-            serial: String::from_utf8_lossy(serial).into_owned(),
-            laser_on: seconds([a, b, c, d]),
-            cleaned_ago: seconds([e, f, g, h]) + age.unwrap_or_default(),
-        });
+        let earlier = Memory::from_bytes(memory);
+        self.earlier =
+            earlier.map(|known| Memory { cleaned_ago: known.cleaned_ago + age.unwrap_or_default(), ..known });
     }
 
     fn stop(&mut self) {
