@@ -13,6 +13,8 @@ pub enum Exit {
     Usage = 2,
     /// Time ran out.
     TimeRanOut = 3,
+    /// Done, but data is known to be missing.
+    Incomplete = 4,
 }
 
 impl From<Exit> for ExitCode {

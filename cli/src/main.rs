@@ -14,6 +14,7 @@ mod peers;
 mod publish;
 mod sensors;
 mod sub;
+mod verify;
 mod view;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Peers(args) => peers::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Verify(args) => verify::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "magpie", &mut std::io::stdout());
             Ok(Exit::Done)
