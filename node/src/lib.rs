@@ -24,6 +24,7 @@ pub mod sensors;
 mod status;
 #[cfg(test)]
 mod testing;
+mod timekeeping;
 mod truth;
 
 use std::io;

@@ -23,6 +23,8 @@ pub struct Metrics {
     store_bytes_written: Gauge,
     store_unsynced_frames: Gauge,
     clock_state: Gauge,
+    /// Times at which the node told what time it is.
+    pub clock_fixes: Counter,
     /// Seconds by which the wall clock is behind the last start.
     pub clock_behind: Gauge,
 }
@@ -64,6 +66,11 @@ impl Metrics {
             metrics.store_unsynced_frames.clone(),
         );
         node.register("clock_state", "1 synced, 2 free-running, 3 unknown", metrics.clock_state.clone());
+        node.register(
+            "clock_fixes",
+            "Times that the clock became known or was set anew, and the node told it",
+            metrics.clock_fixes.clone(),
+        );
         node.register(
             "clock_behind_seconds",
             "How far the wall clock is behind the last start; foreign subscribers may ignore the node until it is 0",

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use mesh::Mesh;
 use reading::{
-    Announcement, Author, Event, EventCode, Frame, Payload, Place, Position, Previous, Readings, Sensor, Text,
+    Announcement, Author, Event, EventCode, Frame, Payload, Place, Position, Previous, Readings, Sensor, Stamp, Text,
 };
 use service::Component;
 use store::StoreHandle;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -34,6 +35,8 @@ pub enum Record {
     Event(Event),
 }
 
+/// How often the clocks are looked at beside the frames: what was measured before the time was known should not wait for the next reading.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// A sync that is this many intervals late is not late by accident.
 const OVERDUE_SYNCS: u32 = 3;
 
@@ -102,6 +105,8 @@ impl Recorder {
 
     /// Works until told to stop; what was handed over before that is still recorded.
     pub async fn run(mut self, mut orders: mpsc::Receiver<Record>, stop: CancellationToken) -> Result<(), Infallible> {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -109,7 +114,9 @@ impl Recorder {
                     Some(order) => self.follow(order).await,
                     None => break,
                 },
+                _ = look.tick() => {}
             }
+            self.fix_clock().await;
         }
         orders.close();
         while let Some(order) = orders.recv().await {
@@ -181,9 +188,30 @@ impl Recorder {
         }
     }
 
-    /// Signs, commits, publishes.
+    /// Tells the time where it has become known, or was set anew. Not before the announcement, which is the first of a run.
+    async fn fix_clock(&mut self) {
+        if self.announced.is_none() {
+            return;
+        }
+        let stamp = self.clock.stamp();
+        self.metrics.set_clock(stamp.clock);
+        if let Some(fix) = self.clock.fix(stamp) {
+            info!(
+                uncertainty_ms = fix.uncertainty_ms,
+                "the time is known: what was measured in this boot is dated by it"
+            );
+            self.metrics.clock_fixes.inc();
+            self.record_at(stamp, &Payload::ClockFix(fix)).await;
+        }
+    }
+
     async fn record(&mut self, payload: &Payload) -> Option<Frame> {
         let stamp = self.clock.stamp();
+        self.record_at(stamp, payload).await
+    }
+
+    /// Signs, commits, publishes.
+    async fn record_at(&mut self, stamp: Stamp, payload: &Payload) -> Option<Frame> {
         self.metrics.set_clock(stamp.clock);
         let frame = match self.author.sign(stamp, payload) {
             Ok(frame) => frame,
