@@ -2,6 +2,7 @@
 //! over the simulated chips and over a scripted mock.
 
 pub mod aht20;
+mod air_pressure;
 pub mod bme280;
 pub mod bme68x;
 mod bosch;

@@ -9,7 +9,8 @@
 //! that is lost with the power, measurements that go on across the host's restart, clamped codes, and [`Fault`]s to order.
 //!
 //! Not modelled: clock stretching (only the SCD30 and some commands of the SHT3x do it), the I2C general call, electrical
-//! trouble below the byte, noise and drift of the chip itself (what varies is the [`World`] around it).
+//! trouble below the byte, noise and drift of the chip itself (what varies is the [`World`] around it), except the noise of the
+//! raw signals of SGP40 and SGP41, by which a chip that is stuck is known.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,6 +24,7 @@ mod bme280;
 mod bme68x;
 mod bosch;
 mod bus;
+mod carbon_dioxide;
 mod clock;
 mod device;
 mod dust;
@@ -78,8 +80,12 @@ pub trait Chip: Send {
     fn stop(&mut self, now: Duration);
     /// What the chip measures.
     fn quantities(&self) -> &'static [Quantity];
+    /// What the chip does not measure, but what changes its values: the air's pressure those of CO2.
+    fn feels(&self) -> &'static [Quantity] {
+        &[]
+    }
     /// Makes the world around the chip be `value`, in the quantity's unit. Returns `false`, changing nothing, where the
-    /// chip does not measure the quantity or the value is not finite. A value outside the chip's range is kept; what the
+    /// chip neither measures nor feels the quantity or the value is not finite. A value outside the chip's range is kept; what the
     /// chip makes of it is clamped as its codes are.
     fn set(&mut self, quantity: Quantity, value: f64) -> bool;
     /// What the world around the chip is, in the quantity's unit, whatever the chip says of it.

@@ -105,8 +105,8 @@ fn bus() -> SimBus {
 }
 
 fn set_air(bus: &SimBus, chip: ChipAt) {
-    for &(quantity, value, _) in AIR {
-        assert_eq!(bus.set(chip.address, quantity, value), chip.model.quantities().contains(&quantity));
+    for &(quantity, value, _) in AIR.iter().filter(|(quantity, ..)| chip.model.quantities().contains(quantity)) {
+        assert!(bus.set(chip.address, quantity, value));
     }
 }
 

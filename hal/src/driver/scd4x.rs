@@ -2,8 +2,9 @@
 //!
 //! Section numbers are those of the SCD4x data sheet (version 1.3). The commands are the `libscd` crate's. The chip measures
 //! every 5 s by itself, goes on across our restart, and then refuses nearly every command: so it is stopped before anything
-//! else. Each measurement can be read once.
+//! else. Each measurement can be read once. What it is told of the air's pressure it forgets with its power.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
@@ -12,6 +13,7 @@ use libscd::error::Error;
 use libscd::synchronous::scd4x::{I2C_ADDRESS, Scd4x as Chip};
 use reading::{Quantity, Reason};
 
+use super::air_pressure::AirPressure;
 use super::periodic::Periodic;
 use super::{Driver, Failure, Measured, Surroundings, sensirion};
 use crate::model::Datasheet;
@@ -34,11 +36,15 @@ pub(crate) const DATASHEET: Datasheet = Datasheet {
 const POLLS: u32 = 5;
 const POLL_MS: u32 = 10;
 
+/// Pressures that the chip takes, hPa. The command is in section 3.6.5, its range only in later versions of the data sheet.
+const PRESSURES_HPA: RangeInclusive<u16> = 700..=1200;
+
 /// The driver.
 pub struct Scd4x<I2C, D> {
     i2c: I2C,
     delay: D,
     measuring: Option<Periodic>,
+    pressure: AirPressure,
 }
 
 /// The serial number, where the chip tells it: while it measures it refuses the command, but always says whether data is ready.
@@ -64,7 +70,7 @@ fn serial(number: u64) -> String {
 impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
     /// A driver; it does nothing yet. The chip has only one address.
     pub fn new(i2c: I2C, delay: D) -> Self {
-        Self { i2c, delay, measuring: None }
+        Self { i2c, delay, measuring: None, pressure: AirPressure::default() }
     }
 
     /// The crate keeps nothing between two commands but what we know better.
@@ -82,17 +88,26 @@ impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
         Ok(false)
     }
 
-    fn measure(&mut self) -> Result<Option<Vec<Measured>>, Failure> {
-        if !self.wait_for_data()? {
-            return Ok(None);
+    /// A measurement, and then the pressure for the next one, which the chip takes while it measures.
+    fn measure(&mut self, around: &Surroundings) -> Result<Option<Vec<Measured>>, Failure> {
+        let mut readings = if self.wait_for_data()? { Some(self.read()?) } else { None };
+        if let Some(hpa) = self.pressure.news(around, PRESSURES_HPA)
+            && self.measuring.is_some()
+        {
+            self.chip().set_ambient_pressure(hpa).map_err(explain)?;
+            self.pressure.tell(hpa, readings.as_deref_mut().unwrap_or_default());
         }
+        Ok(readings)
+    }
+
+    fn read(&mut self) -> Result<Vec<Measured>, Failure> {
         let measurement = self.chip().read_measurement().map_err(|error| sensirion::not_ready(explain(error)))?;
-        Ok(Some(vec![
+        Ok(vec![
             co2(measurement.co2),
             // Operating range, section 1.3.
             Measured::within(Quantity::TEMPERATURE, measurement.temperature, -10.0..=60.0),
             Measured::within(Quantity::HUMIDITY, measurement.humidity, 0.0..=100.0),
-        ]))
+        ])
     }
 }
 
@@ -124,6 +139,9 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
         let number = stopped.and_then(|()| self.chip().serial_number());
         let number = number.map_err(|error| or_wrong_chip(explain(error), &mut self.i2c))?;
         self.chip().start_periodic_measurement().map_err(explain)?;
+        if let Some(hpa) = self.pressure.told() {
+            self.chip().set_ambient_pressure(hpa).map_err(explain)?;
+        }
         self.measuring = Some(Periodic::started(DATASHEET.min_interval, now));
         Ok(Some(serial(number)))
     }
@@ -132,8 +150,8 @@ impl<I2C: I2c, D: DelayNs> Driver for Scd4x<I2C, D> {
         self.measuring.is_some()
     }
 
-    fn sample(&mut self, now: Duration, _around: &Surroundings) -> Result<Vec<Measured>, Failure> {
-        let looked = self.measure();
+    fn sample(&mut self, now: Duration, around: &Surroundings) -> Result<Vec<Measured>, Failure> {
+        let looked = self.measure(around);
         Periodic::judge(&mut self.measuring, looked, now)
     }
 
@@ -198,6 +216,41 @@ mod tests {
         assert_eq!(readings[0], Measured::good(Quantity::CO2, 500.0));
         assert!((readings[1].value - 25.0).abs() < 0.005 && (readings[2].value - 37.0).abs() < 0.005, "{readings:?}");
         assert!(running && readings.iter().all(|measured| measured.flag == Flag::GOOD));
+    }
+
+    #[test]
+    fn the_chip_is_told_the_pressure_when_it_changes_and_again_after_a_start() {
+        let start = [write(STOP), write(GET_SERIAL), read(&SERIAL), write(START)];
+        let measurement = [write(IS_READY), read(&READY), write(MEASURE), read(&MEASUREMENT)];
+        // Section 3.6.5: 98,700 Pa.
+        let told_987 = [Transaction::write(I2C_ADDRESS, vec![0xe0, 0x00, 0x03, 0xdb, 0x42])];
+        let told_990 = [Transaction::write(I2C_ADDRESS, vec![0xe0, 0x00, 0x03, 0xde, 0xb7])];
+        let script = [
+            &start[..],
+            &never_ready(),
+            &told_987,
+            &measurement,
+            &measurement,
+            &told_990,
+            &measurement,
+            &start,
+            &told_990,
+            &measurement,
+            &told_987,
+        ];
+        let mut mock = Mock::new(&script.concat());
+        let mut driver = Scd4x::new(mock.clone(), NoopDelay::new());
+        let co2_at = |driver: &mut Scd4x<_, _>, second, pressure| {
+            let around = Surroundings { pressure, ..Surroundings::default() };
+            driver.sample(Duration::from_secs(second), &around).map(|readings| readings[0].reason)
+        };
+        driver.start(Duration::ZERO).unwrap();
+        assert_eq!(co2_at(&mut driver, 0, Some(98_700.0)).unwrap_err().reason, Reason::WARMING_UP);
+        let told = [(10, Some(98_900.0)), (20, Some(99_000.0)), (30, None)];
+        assert!(told.iter().all(|(second, pressure)| co2_at(&mut driver, *second, *pressure) == Ok(Reason::NONE)));
+        driver.start(Duration::from_secs(40)).unwrap();
+        assert_eq!(co2_at(&mut driver, 50, Some(98_700.0)), Ok(Reason::NONE));
+        mock.done();
     }
 
     #[test]

@@ -9,11 +9,11 @@ pub(super) struct Ambient {
 }
 
 impl Ambient {
-    pub(super) fn new(quantities: &[Quantity]) -> Self {
-        Self { values: quantities.iter().map(|quantity| (*quantity, clean_air(*quantity))).collect(), frozen: None }
+    pub(super) fn new<'a>(quantities: impl Iterator<Item = &'a Quantity>) -> Self {
+        Self { values: quantities.map(|quantity| (*quantity, clean_air(*quantity))).collect(), frozen: None }
     }
 
-    /// Returns whether the quantity is one of the chip's and the value finite.
+    /// Returns whether the quantity is one that the chip measures or feels, and the value finite.
     pub(super) fn set(&mut self, quantity: Quantity, value: f64) -> bool {
         match self.values.iter_mut().find(|(known, _)| *known == quantity) {
             Some((_, kept)) if value.is_finite() => {
@@ -28,7 +28,7 @@ impl Ambient {
         value_of(&self.values, quantity)
     }
 
-    /// What the chip's sensing elements see; NaN for what the chip does not measure.
+    /// What the chip's sensing elements see; NaN for what the chip neither measures nor feels.
     pub(super) fn sensed(&self, quantity: Quantity) -> f64 {
         value_of(self.frozen.as_ref().unwrap_or(&self.values), quantity).unwrap_or(f64::NAN)
     }

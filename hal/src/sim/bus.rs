@@ -46,7 +46,7 @@ type Place = (Option<Port>, SevenBitAddress);
 
 struct Slot {
     chip: Box<dyn Chip>,
-    /// Quantities that were set by hand and follow the world no more; at most those of the chip.
+    /// Quantities that were set by hand and follow the world no more; at most those that the chip measures or feels.
     set_by_hand: Vec<Quantity>,
 }
 
@@ -267,7 +267,8 @@ impl I2c<SevenBitAddress> for SimBus {
 impl Slot {
     fn follow(&mut self, world: &World, now: Duration) {
         let Self { chip, set_by_hand } = self;
-        for quantity in chip.quantities().iter().filter(|quantity| !set_by_hand.contains(quantity)) {
+        let felt = chip.quantities().iter().chain(chip.feels());
+        for quantity in felt.filter(|quantity| !set_by_hand.contains(quantity)) {
             chip.set(*quantity, world.at(now, *quantity));
         }
     }

@@ -24,6 +24,10 @@ pub(super) trait Device: Send {
     fn model(&self) -> &'static str;
     fn address(&self) -> u8;
     fn quantities(&self) -> &'static [Quantity];
+    /// What it does not measure, but what changes its values.
+    fn feels(&self) -> &'static [Quantity] {
+        &[]
+    }
     /// How long after power-on nothing is acknowledged.
     fn startup(&self) -> Duration;
     /// Power came back: what does not outlast it is forgotten.
@@ -43,7 +47,7 @@ pub(super) struct Moment<'a> {
 }
 
 impl Moment<'_> {
-    /// What the sensing elements see, in the quantity's unit; NaN for what the chip does not measure.
+    /// What the sensing elements see, in the quantity's unit; NaN for what the chip neither measures nor feels.
     pub(super) fn air(&self, quantity: Quantity) -> f64 {
         self.ambient.sensed(quantity)
     }
@@ -69,7 +73,7 @@ pub(super) struct Simulated<D> {
 impl<D: Device> Simulated<D> {
     /// The device as it comes from power-on at zero, in clean air.
     pub(super) fn new(device: D) -> Self {
-        let ambient = Ambient::new(device.quantities());
+        let ambient = Ambient::new(device.quantities().iter().chain(device.feels()));
         Self { device, ambient, health: Health::default() }
     }
 
@@ -113,6 +117,10 @@ impl<D: Device> Chip for Simulated<D> {
 
     fn quantities(&self) -> &'static [Quantity] {
         self.device.quantities()
+    }
+
+    fn feels(&self) -> &'static [Quantity] {
+        self.device.feels()
     }
 
     fn set(&mut self, quantity: Quantity, value: f64) -> bool {

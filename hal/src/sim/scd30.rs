@@ -10,8 +10,8 @@
 //! reads the pressure. Where drivers differ: Adafruit's waits 100 ms after a soft reset; the description gives 2 s for booting,
 //! and so does this chip.
 //!
-//! Not modelled: clock stretching (up to 30 ms, once a day 150 ms), what pressure, altitude and self-calibration do to CO2
-//! (they are kept and read back), its own heat, and how long a value takes to settle. What is out of its range is ignored.
+//! Not modelled: clock stretching (up to 30 ms, once a day 150 ms), what altitude and self-calibration do to CO2 (they are kept
+//! and read back), its own heat, and how long a value takes to settle. What is out of its range is ignored.
 //!
 //! Faults: busy never has data ready; the wrong chip knows none of the commands; it cannot say that it is broken.
 
@@ -20,6 +20,7 @@ use std::time::Duration;
 use reading::Quantity;
 
 use super::Fault;
+use super::carbon_dioxide;
 use super::device::Moment;
 use super::humidity;
 use super::periodic::Periodic;
@@ -86,7 +87,8 @@ impl Scd30 {
 
     /// Section 1.5: IEEE 754 numbers in the quantities' units, within their ranges.
     fn measure(&mut self, at: &Moment<'_>) {
-        let [co2, celsius, percent] = QUANTITIES.map(|quantity| at.air(quantity));
+        let [celsius, percent] = [Quantity::TEMPERATURE, Quantity::HUMIDITY].map(|quantity| at.air(quantity));
+        let co2 = carbon_dioxide::seen(at, self.settings.pressure_hpa);
         let shown = celsius - f64::from(self.settings.temperature_offset) / 100.0;
         self.data = [
             (co2 + self.settings.recalibration_ppm).clamp(0.0, 10_000.0),
@@ -133,7 +135,8 @@ impl Scd30 {
             (0x5306, 0 | 1) => self.settings.self_calibration = word,
             (0x5204, 400..=2_000) => {
                 self.reference = word;
-                self.settings.recalibration_ppm = f64::from(word) - at.air(Quantity::CO2);
+                self.settings.recalibration_ppm =
+                    f64::from(word) - carbon_dioxide::seen(at, self.settings.pressure_hpa);
             }
             (0x5403, _) => self.settings.temperature_offset = word,
             (0x5102, _) => self.settings.altitude_m = word,
@@ -155,6 +158,10 @@ impl Commanded for Scd30 {
 
     fn quantities(&self) -> &'static [Quantity] {
         &QUANTITIES
+    }
+
+    fn feels(&self) -> &'static [Quantity] {
+        &[Quantity::PRESSURE]
     }
 
     fn startup(&self) -> Duration {
@@ -325,6 +332,19 @@ mod tests {
         host.send(0x0104, &[]).unwrap();
         host.wait_ms(10_000);
         assert!(!ready(&mut host));
+    }
+
+    #[test]
+    fn thin_air_has_less_co2_for_a_chip_that_was_not_told() {
+        let mut host = host();
+        host.set(Quantity::CO2, 800.0);
+        host.set(Quantity::PRESSURE, 91_192.5);
+        for (told_hpa, expected) in [(0, 720.0), (912, 799.94), (1_013, 720.18), (2_000, 720.18)] {
+            host.send(0x0010, &[told_hpa]).unwrap();
+            host.wait_ms(4_000);
+            let [co2, ..] = measured(&mut host);
+            assert!((co2 - expected).abs() < 0.01, "told {told_hpa} hPa: {co2}");
+        }
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Sensirion SCD41: CO2, temperature and humidity. After the SCD4x datasheet version 1.3 (September 2022); sections are its.
 //! Later versions shorten the power-up from 1000 ms to 30 ms; the longer time is kept, as chips of both kinds are about.
 //!
-//! Not modelled: what altitude, pressure and self-calibration do to the CO2 value (they are kept and read back), the settings
-//! that later versions add, and the time that a reading takes to settle.
+//! The ambient pressures that are taken, 700 to 1200 hPa, are in later versions only; another one is acknowledged and ignored.
+//!
+//! Not modelled: what altitude and self-calibration do to the CO2 value (they are kept and read back), the settings that later
+//! versions add, and the time that a reading takes to settle.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use reading::Quantity;
 
 use super::Fault;
+use super::carbon_dioxide;
 use super::device::Moment;
 use super::humidity;
 use super::periodic::Periodic;
@@ -36,6 +40,8 @@ const LOW_POWER_INTERVAL: Duration = Duration::from_secs(30);
 /// values are its example's and a chip's.
 const NOT_READY: u16 = 0x8000;
 const READY: u16 = 0x8006;
+
+const PRESSURES_HPA: RangeInclusive<u16> = 700..=1_200;
 
 /// How much warmer than the air the chip's sensor is, in Cel, in the design that the default offset of 4 Cel is meant for.
 const SELF_HEATING: f64 = 4.0;
@@ -87,13 +93,13 @@ impl Scd4x {
 
     /// Section 3.5.2: CO2 in ppm, T = -45 + 175 w / 65535, RH = 100 w / 65535.
     fn measurement(&self, at: &Moment<'_>) -> [u16; 3] {
-        let [co2, celsius, percent] = QUANTITIES.map(|quantity| at.air(quantity));
+        let [celsius, percent] = [Quantity::TEMPERATURE, Quantity::HUMIDITY].map(|quantity| at.air(quantity));
         let offset = f64::from(self.settings.temperature_offset) * 175.0 / f64::from(u16::MAX);
         // The offset takes off what the chip believes to be its own heat; humidity follows, as the water in the air stays.
         let shown = celsius + SELF_HEATING - offset;
         let humidity = humidity::moved(percent, celsius, shown);
         // The cast saturates.
-        let co2 = (co2 + self.recalibration_ppm).round() as u16;
+        let co2 = (carbon_dioxide::seen(at, self.pressure_hpa) + self.recalibration_ppm).round() as u16;
         [co2, word(shown, -45.0, 175.0), word(humidity, 0.0, 100.0)]
     }
 
@@ -148,7 +154,7 @@ impl Scd4x {
             Command::SetTemperatureOffset => self.settings.temperature_offset = word,
             Command::SetAltitude => self.settings.altitude_m = word,
             Command::SetSelfCalibration => self.settings.self_calibration = u16::from(word != 0),
-            Command::AmbientPressure => self.pressure_hpa = word,
+            Command::AmbientPressure if PRESSURES_HPA.contains(&word) => self.pressure_hpa = word,
             // Section 3.7.1: the correction, with 0x8000 for none.
             Command::ForcedRecalibration => {
                 let [measured, ..] = self.measurement(at);
@@ -183,6 +189,10 @@ impl Commanded for Scd4x {
 
     fn quantities(&self) -> &'static [Quantity] {
         &QUANTITIES
+    }
+
+    fn feels(&self) -> &'static [Quantity] {
+        &[Quantity::PRESSURE]
     }
 
     fn startup(&self) -> Duration {

@@ -54,10 +54,16 @@ pub(super) trait Commanded: Send {
     fn model(&self) -> &'static str;
     fn address(&self) -> u8;
     fn quantities(&self) -> &'static [Quantity];
+    /// What it does not measure, but what changes its values.
+    fn feels(&self) -> &'static [Quantity] {
+        &[]
+    }
     /// How long after power-on nothing is acknowledged.
     fn startup(&self) -> Duration;
     /// Power came back: what does not outlast it is forgotten.
     fn power_on(&mut self);
+    /// The address phase of a chip that [hangs](Self::HANGS).
+    fn hang(&mut self) {}
     /// The address phase of a chip that is not busy: what is due by now happens. `false` is a NACK.
     fn start(&mut self, _at: &Moment<'_>) -> bool {
         true
@@ -205,6 +211,10 @@ impl<C: Commanded> Device for Interface<C> {
         self.chip.quantities()
     }
 
+    fn feels(&self) -> &'static [Quantity] {
+        self.chip.feels()
+    }
+
     fn startup(&self) -> Duration {
         self.chip.startup()
     }
@@ -218,8 +228,11 @@ impl<C: Commanded> Device for Interface<C> {
     }
 
     fn start(&mut self, direction: Direction, at: &Moment<'_>) -> bool {
-        let hangs = C::HANGS && at.has(Fault::Busy);
-        if self.busy_until.is_some_and(|end| at.now < end || hangs) || (self.in_transfer && !C::REPEATED_START) {
+        let hangs = C::HANGS && at.has(Fault::Busy) && self.busy_until.is_some();
+        if hangs {
+            self.chip.hang();
+        }
+        if hangs || self.busy_until.is_some_and(|end| at.now < end) || (self.in_transfer && !C::REPEATED_START) {
             return false;
         }
         self.busy_until = None;

@@ -186,6 +186,26 @@ fn without_its_offset_the_chip_shows_its_own_heat_and_drier_air() {
 }
 
 #[test]
+fn thin_air_has_less_co2_for_a_chip_that_was_not_told() {
+    let mut bus = bus();
+    bus.set(ADDRESS, Quantity::CO2, 800.0);
+    bus.set(ADDRESS, Quantity::PRESSURE, 91_192.5);
+    send(&mut bus, 0x21B1).unwrap();
+    wait_ms(&bus, 5_000);
+    assert_eq!(measured(&mut bus).0, 720);
+    // What is no pressure of the air changes nothing.
+    for (told_hpa, kept, expected) in [(699, 0, 720), (912, 912, 800), (1_201, 912, 800), (1_013, 1_013, 720)] {
+        send_with(&mut bus, 0xE000, told_hpa).unwrap();
+        wait_ms(&bus, 5_000);
+        assert_eq!((ask(&mut bus, 0xE000), measured(&mut bus).0), (Ok([kept]), expected), "told {told_hpa} hPa");
+    }
+    bus.fault(ADDRESS, Some(Fault::PowerLoss));
+    let _ = send(&mut bus, 0xE000);
+    wait_ms(&bus, 1_000);
+    assert_eq!(ask(&mut bus, 0xE000), Ok([0]), "it does not outlast the power");
+}
+
+#[test]
 fn recalibration_says_how_far_it_moved_and_the_self_test_what_is_broken() {
     let mut bus = bus();
     send_with(&mut bus, 0x362F, 600).unwrap();
