@@ -1,6 +1,6 @@
 //! Sensirion SGP30: TVOC and the CO2 that it estimates from it.
 //!
-//! After the SGP30 data sheet (version 1.0, May 2020), "Air Quality Signals" and table 10. The chip's own algorithm wants to be
+//! After the SGP30 data sheet (version 1.0, May 2020), section 6.3. The chip's own algorithm wants to be
 //! asked for a measurement each second, which [`Driver::tend`] does; a sample gives the newest, once. It compares the air with a
 //! baseline that it learns, in twelve hours at first. The baseline survives a restart if it is no older than a week.
 //!
@@ -240,7 +240,7 @@ impl<I2C: I2c, D: DelayNs> Driver for Sgp30<I2C, D> {
     }
 }
 
-/// Table 1: the ranges of the air quality signals.
+/// Table 2: the ranges of the air quality signals.
 fn convert(eco2: u16, tvoc: u16) -> Vec<Measured> {
     vec![
         Measured::within(Quantity::TVOC, f32::from(tvoc), 0.0..=60_000.0),
