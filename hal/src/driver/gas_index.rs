@@ -12,6 +12,11 @@
 //! The first index after a blackout of 45 s is 1, whatever the air, and rises to the average in two minutes, unless the algorithm
 //! was resumed. The caller decides what that is worth.
 
+use std::ops::RangeInclusive;
+
+/// Raw signals; another one is none.
+pub(super) const SIGNALS: RangeInclusive<u16> = 1..=64_999;
+
 /// One index. It wants a raw signal each second.
 pub(super) struct GasIndex {
     gas: &'static Gas,
@@ -129,9 +134,8 @@ impl GasIndex {
             self.uptime_s += INTERVAL_S;
             return None;
         }
-        let raw = i32::from(raw);
-        if raw > 0 && raw < 65_000 {
-            let above = (raw - self.gas.raw_minimum).clamp(1, 32_767);
+        if SIGNALS.contains(&raw) {
+            let above = (i32::from(raw) - self.gas.raw_minimum).clamp(1, 32_767);
             self.raw = above as f32;
         }
         let scaled = if !self.gas.is_nox || self.estimator.initialized {

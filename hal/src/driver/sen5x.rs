@@ -6,8 +6,8 @@
 //!
 //! The indices are computed in the chip, by the algorithm of `gas_index`, and reset by each start of the
 //! measurement, unless the VOC algorithm's state is given back before it (section 6.1.11). Sensirion allows that after interruptions of
-//! less than ten minutes, and for states of at least three hours. A chip that is found measuring is stopped for a quarter of a second
-//! and given its own state back, of whatever age.
+//! less than ten minutes, and for states of at least three hours. A chip that is found measuring does not tell how old its own state is,
+//! and a young one would be taken for an old one: so only what we saw growing old is given back, and every other index begins anew.
 //!
 //! The data sheet does not say that a chip which measures refuses to tell its name and its serial number; hosts in the field (ESPHome
 //! among them) stop it first. Who must not be stopped is known by the values that it has.
@@ -102,6 +102,7 @@ struct Measuring {
     started: Duration,
     /// When the chip last had something new, or was started.
     fresh: Duration,
+    /// Whether the VOC algorithm was given back what it had learned.
     is_resumed: bool,
     /// When the algorithm's state means something.
     learned_at: Duration,
@@ -166,9 +167,6 @@ impl<I2C: I2c, D: DelayNs> Sen5x<I2C, D> {
 
     fn begin(&mut self, now: Duration) -> Result<(), Failure> {
         let greeting = self.greet()?;
-        let is_measuring = matches!(greeting, Greeting::Measures(_)) || self.is_data_ready()?;
-        let own =
-            if is_measuring && self.part.has_voc() { Some(self.link.ask(VOC_STATE, &[], COMMAND_MS)?) } else { None };
         self.link.send(STOP, &[], STOP_MS)?;
         let greeting = if let Greeting::Serial(_) = greeting { greeting } else { self.greet()? };
         let Greeting::Serial(serial) = greeting else {
@@ -176,7 +174,7 @@ impl<I2C: I2c, D: DelayNs> Sen5x<I2C, D> {
         };
         self.adopt(serial);
         let remembered = self.state.as_mut().and_then(|state| state.within(STATE_LASTS, now));
-        if let Some(state) = remembered.or(own) {
+        if let Some(state) = remembered {
             self.link.send(VOC_STATE, &state, COMMAND_MS)?;
         }
         self.link.send(CLEAR_STATUS, &[], COMMAND_MS)?;
@@ -185,7 +183,7 @@ impl<I2C: I2c, D: DelayNs> Sen5x<I2C, D> {
         self.measuring = Some(Measuring {
             started: now,
             fresh: now,
-            is_resumed: remembered.or(own).is_some(),
+            is_resumed: remembered.is_some(),
             learned_at: if remembered.is_some() { now } else { now + STATE_AFTER },
         });
         Ok(())

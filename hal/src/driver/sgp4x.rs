@@ -13,19 +13,25 @@
 //! and the interruption was shorter than ten minutes: so it is after a restart of the program. Then its first index counts. The NOx
 //! index always begins anew.
 //!
+//! A signal that stands still is none: a chip's own noise moves it each second, and an index made of it would creep to the average and
+//! look well for ever. When it moves again its algorithm begins anew.
+//!
 //! Both chips are at the same address. The command that tells them apart is not in the data sheets; Sensirion's SGP40 driver has it,
 //! and ESPHome tells them apart by it.
+
+mod element;
 
 use std::time::Duration;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
-use reading::{Quantity, Reason};
+use reading::{Flag, Quantity, Reason};
 
-use super::gas_index::{GasIndex, Learned};
+use super::gas_index::Learned;
 use super::sensirion::{self, Link, Remembered};
 use super::{Driver, Failure, Measured, Surroundings};
 use crate::model::Datasheet;
+use element::{Element, SETTLES_IN};
 
 pub(crate) const SGP40_DATASHEET: Datasheet = Datasheet {
     name: "SGP40",
@@ -68,6 +74,9 @@ const COMMAND_MS: u32 = 1;
 const GET_FEATURE_SET: u16 = 0x202f;
 const FEATURE_SET_MS: u32 = 10;
 
+/// 50 %RH and 25 Cel, which the conditioning of a SGP41 always takes.
+const UNCOMPENSATED: [u16; 2] = [0x8000, 0x6666];
+
 /// The bits of the feature set that tell what the chip measures.
 const FEATURES: u16 = 0x01ff;
 const VOC: u16 = 0x0020;
@@ -76,9 +85,6 @@ const VOC_AND_NOX: u16 = 0x0040;
 /// The NOx layer of a SGP41 is conditioned for ten seconds after its start, and not longer, for that damages it (SGP41 data sheet,
 /// "Conditioning"). The last second is left to a late bus.
 const CONDITIONING: Duration = Duration::from_secs(9);
-
-/// Without a blackout before it, the index of a new algorithm takes this long to come from 1 to the average.
-const SETTLES_IN: Duration = Duration::from_secs(180);
 
 /// The algorithm wants one signal a second; a gap that is shorter than its fastest filter's time constant by far hardly shows.
 const LONGEST_GAP: Duration = Duration::from_secs(5);
@@ -109,11 +115,8 @@ struct Knowledge {
 struct Running {
     started: Duration,
     measured: Duration,
-    voc: GasIndex,
-    nox: GasIndex,
-    is_resumed: bool,
-    /// Whether the blackout is over.
-    has_spoken: bool,
+    voc: Element,
+    nox: Element,
     newest: Option<Vec<Measured>>,
 }
 
@@ -147,11 +150,12 @@ impl<I2C: I2c, D: DelayNs> Sgp4x<I2C, D> {
         }
         let (voc, nox) = self.raw(now.saturating_sub(running.started) < CONDITIONING, around)?;
         running.measured = now;
-        let voc = running.voc.process(voc);
-        let nox = running.nox.process(nox);
-        running.newest = voc.zip(nox).map(|(voc, nox)| self.judge(voc, nox, running, now));
-        running.has_spoken |= running.newest.is_some();
-        if let Some(learned) = running.voc.learned() {
+        let mut readings = vec![running.voc.take(voc, now)];
+        if self.part == Part::Sgp41 {
+            readings.push(running.nox.take(nox, now));
+        }
+        running.newest = Some(readings);
+        if let Some(learned) = running.voc.learned(now) {
             self.learned = Some(Remembered::now(Knowledge { serial: self.serial, learned }, now));
         }
         Ok(())
@@ -166,7 +170,7 @@ impl<I2C: I2c, D: DelayNs> Sgp4x<I2C, D> {
                 Ok((voc, 0))
             }
             Part::Sgp41 if condition => {
-                let [voc] = self.link.ask(SGP41_CONDITION, &air, SGP41_MEASURE_MS)?;
+                let [voc] = self.link.ask(SGP41_CONDITION, &UNCOMPENSATED, SGP41_MEASURE_MS)?;
                 Ok((voc, 0))
             }
             Part::Sgp41 => {
@@ -175,32 +179,11 @@ impl<I2C: I2c, D: DelayNs> Sgp4x<I2C, D> {
             }
         }
     }
-
-    fn judge(&self, voc: f32, nox: f32, running: &Running, now: Duration) -> Vec<Measured> {
-        let is_new = now.saturating_sub(running.started) < SETTLES_IN;
-        let judge = |quantity, index, is_new| {
-            let measured = Measured::good(quantity, index);
-            if is_new { measured.suspect(Reason::WARMING_UP) } else { measured }
-        };
-        let mut readings = vec![judge(Quantity::VOC_INDEX, voc, is_new && !running.is_resumed)];
-        if self.part == Part::Sgp41 {
-            readings.push(judge(Quantity::NOX_INDEX, nox, is_new));
-        }
-        readings
-    }
 }
 
 impl Running {
     fn new(now: Duration, learned: Option<Learned>) -> Self {
-        Self {
-            started: now,
-            measured: now,
-            voc: learned.map_or_else(GasIndex::voc, GasIndex::resumed),
-            nox: GasIndex::nox(),
-            is_resumed: learned.is_some(),
-            has_spoken: false,
-            newest: None,
-        }
+        Self { started: now, measured: now, voc: Element::voc(now, learned), nox: Element::nox(now), newest: None }
     }
 }
 
@@ -235,13 +218,16 @@ impl<I2C: I2c, D: DelayNs> Driver for Sgp4x<I2C, D> {
                 "the chip was not asked in time; the algorithm is started again",
             ));
         }
-        if let Some(newest) = running.newest.take().filter(|_| age <= FRESH_FOR) {
-            return Ok(newest);
+        let is_first = running.measured == running.started;
+        match running.newest.take().filter(|_| age <= FRESH_FOR) {
+            Some(newest) if newest.iter().any(|measured| measured.flag != Flag::MISSING) => Ok(newest),
+            Some(newest) if newest.iter().any(|measured| measured.reason == Reason::FLAT_LINE) => Err(Failure::new(
+                Reason::FLAT_LINE,
+                "the raw signal stands still: take the chip's supply away for a moment",
+            )),
+            None if !is_first => Err(Failure::new(Reason::NOT_READY, "no new index since the last sample")),
+            _ => Err(Failure::new(Reason::WARMING_UP, "the algorithm says nothing in its first 45 s")),
         }
-        if running.has_spoken {
-            return Err(Failure::new(Reason::NOT_READY, "no new index since the last sample"));
-        }
-        Err(Failure::new(Reason::WARMING_UP, "the algorithm says nothing in its first 45 s"))
     }
 
     fn tend(&mut self, now: Duration, around: &Surroundings) -> Result<(), Failure> {
@@ -284,12 +270,11 @@ impl<I2C: I2c, D: DelayNs> Driver for Sgp4x<I2C, D> {
 /// Humidity and temperature as the measuring commands take them ("Conversion of relative humidity and temperature into ticks"):
 /// where either is unknown both are the defaults, which turn the compensation off.
 fn compensation(around: &Surroundings) -> [u16; 2] {
-    const OFF: [u16; 2] = [0x8000, 0x6666];
     match around.humidity.zip(around.temperature) {
         Some((percent, celsius)) if percent.is_finite() && celsius.is_finite() => {
             [(percent / 100.0 * 65_535.0).round() as u16, ((celsius + 45.0) / 175.0 * 65_535.0).round() as u16]
         }
-        _ => OFF,
+        _ => UNCOMPENSATED,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Sensirion SGP40 and SGP41: raw signals of a VOC and of a NOx sensor. After their datasheets, version 1.2 (February 2022) and
-//! 1.0 (December 2021), which are alike to the section; sections are theirs.
+//! 1.0 (December 2021). Sections 4 and tables up to 10 are those of both, where they are alike; section 3.1 is the SGP41's.
 //!
 //! While a command is executed nothing is acknowledged (4.5); data are read once, and what nobody asked for not at all. The heater
 //! stays on until it is turned off or the power goes, also across the host's restart.
@@ -12,6 +12,9 @@
 //! average, so no index of a host need be the world's; only the direction must. The words of humidity and temperature are
 //! checked, but change nothing: the signal is that of a chip that was told right.
 //!
+//! The datasheets give no noise, but the signals of real chips move in still air. Here they do by up to four ticks of VOC and two of NOx,
+//! which is the same whenever the time is. A chip that is stuck says the same words for ever.
+//!
 //! Conditioning heats the NOx sensor hotter: 10 s are recommended "but must not be exceeded" (3.1). Sensirion's own example
 //! takes 10.5 s until the first measurement; after 12 s the sensor here is damaged for good: its signal is 0, and its self
 //! test fails.
@@ -23,7 +26,8 @@
 //! Not modelled: how slowly the signals follow, the first value after the heater was off (to be discarded), what a missing
 //! conditioning does, and the general call reset.
 //!
-//! Faults: busy acknowledges nothing after the next command; broken fails the self test; the wrong chip is the other of the two.
+//! Faults: busy acknowledges nothing after the next command; broken fails the self test; the wrong chip is the other of the two; the
+//! signals of a stuck one stand still, noise and all.
 
 use std::time::Duration;
 
@@ -32,6 +36,7 @@ use reading::Quantity;
 use super::Fault;
 use super::device::Moment;
 use super::sensirion::{Commanded, Executed};
+use super::world::hash;
 
 /// Table 3.
 const POWER_UP: Duration = Duration::from_micros(600);
@@ -72,11 +77,13 @@ pub(super) struct Sgp4x {
     part: Part,
     conditioned_since: Option<Duration>,
     nox_damaged: bool,
+    /// The last signals, of VOC and NOx.
+    signals: Option<[u16; 2]>,
 }
 
 impl Sgp4x {
     pub(super) fn new(part: Part) -> Self {
-        Self { part, conditioned_since: None, nox_damaged: false }
+        Self { part, conditioned_since: None, nox_damaged: false, signals: None }
     }
 
     /// The part that sits at the address.
@@ -84,17 +91,15 @@ impl Sgp4x {
         if at.has(Fault::WrongId) { self.part.other() } else { self.part }
     }
 
-    fn voc(at: &Moment<'_>) -> u16 {
-        // The cast saturates.
-        (30_000.0 - 2.0 * (at.air(Quantity::VOC_INDEX) - 100.0)).round() as u16
-    }
-
-    fn nox(&self, at: &Moment<'_>) -> u16 {
-        if self.nox_damaged {
-            return 0;
-        }
-        // The cast saturates.
-        (15_000.0 + 600.0 * at.air(Quantity::NOX_INDEX).max(1.0).log2()).round() as u16
+    /// The signals of VOC and NOx.
+    fn measure(&mut self, at: &Moment<'_>) -> [u16; 2] {
+        // The casts saturate.
+        let voc = 30_000.0 - 2.0 * (at.air(Quantity::VOC_INDEX) - 100.0) + noise(at.now, 0, 4.0);
+        let nox = 15_000.0 + 600.0 * at.air(Quantity::NOX_INDEX).max(1.0).log2() + noise(at.now, 1, 2.0);
+        let fresh = [voc, nox].map(|ticks| ticks.round() as u16);
+        let [voc, nox] = self.signals.filter(|_| at.has(Fault::Stuck)).unwrap_or(fresh);
+        self.signals = Some([voc, nox]);
+        [voc, if self.nox_damaged { 0 } else { nox }]
     }
 
     /// Tables 13 and 15. What is to be ignored of the words is set, so that a host that does not is seen to be wrong.
@@ -106,6 +111,11 @@ impl Sgp4x {
             Part::Sgp41 => 0xD4F0 | u16::from(broken) | u16::from(broken || self.nox_damaged) << 1,
         }
     }
+}
+
+/// As many ticks as this, more or less.
+fn noise(now: Duration, stream: u64, ticks: f64) -> f64 {
+    ticks * hash(0, stream, i64::try_from(now.as_millis()).unwrap_or_default())
 }
 
 impl Commanded for Sgp4x {
@@ -138,6 +148,11 @@ impl Commanded for Sgp4x {
         self.conditioned_since = None;
     }
 
+    /// Whether it goes on conditioning then, nobody tells.
+    fn hang(&mut self) {
+        self.conditioned_since = None;
+    }
+
     fn start(&mut self, at: &Moment<'_>) -> bool {
         self.nox_damaged |= self.conditioned_since.is_some_and(|since| at.now.saturating_sub(since) > DAMAGING);
         true
@@ -154,14 +169,14 @@ impl Commanded for Sgp4x {
 
     fn execute(&mut self, code: u16, _words: &[u16], at: &Moment<'_>) -> Executed {
         match code {
-            SGP40_MEASURE => Executed::within(SGP40_MEASUREMENT).answering(&[Self::voc(at)]),
+            SGP40_MEASURE => Executed::within(SGP40_MEASUREMENT).answering(&self.measure(at)[..1]),
             SGP41_CONDITION => {
                 self.conditioned_since.get_or_insert(at.now);
-                Executed::within(SGP41_MEASUREMENT).answering(&[Self::voc(at)])
+                Executed::within(SGP41_MEASUREMENT).answering(&self.measure(at)[..1])
             }
             SGP41_MEASURE => {
                 self.conditioned_since = None;
-                Executed::within(SGP41_MEASUREMENT).answering(&[Self::voc(at), self.nox(at)])
+                Executed::within(SGP41_MEASUREMENT).answering(&self.measure(at))
             }
             SELF_TEST => Executed::within(SELF_TEST_TIME).answering(&[self.self_test(at)]),
             HEATER_OFF => {
@@ -192,6 +207,15 @@ mod tests {
         host
     }
 
+    /// Signals that are these but for the noise.
+    fn assert_near(words: &[u16], expected: &[u16]) {
+        let is_near = |(word, expected): (&u16, &u16)| word.abs_diff(*expected) <= 4;
+        assert!(
+            words.len() == expected.len() && words.iter().zip(expected).all(is_near),
+            "{words:?}, not {expected:?}"
+        );
+    }
+
     #[test]
     fn the_command_of_the_datasheet_measures() {
         let mut host = host("SGP40");
@@ -200,7 +224,7 @@ mod tests {
         assert_eq!(host.receive(1), Err(host.no_answer()));
         assert_eq!(host.send(0x3682, &[]), Err(host.no_answer()), "a second command");
         host.wait_ms(1);
-        assert_eq!(host.receive(1).unwrap(), [30_000]);
+        assert_near(&host.receive(1).unwrap(), &[30_000]);
         assert_eq!(host.receive(1), Err(host.no_answer()), "read once");
         assert_eq!(host.write(&[0x26, 0x0F, 0x80, 0x00, 0xA3]), Err(host.refused()), "a wrong checksum");
         assert_eq!(host.ask(0x260F, &[], 30, 1), Err(host.no_answer()), "the words are not optional");
@@ -213,9 +237,10 @@ mod tests {
         host.wait_ms(50);
         assert_eq!(host.read(6).unwrap()[3..], [0xFF; 3]);
         host.wait_ms(9_000);
-        assert_eq!(host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), [30_000, 15_000]);
+        assert_near(&host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), &[30_000, 15_000]);
         host.wait_ms(60_000);
-        assert_eq!(host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), [30_000, 15_000], "measuring does no harm");
+        // Measuring does no harm.
+        assert_near(&host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), &[30_000, 15_000]);
     }
 
     #[test]
@@ -232,7 +257,7 @@ mod tests {
         }
         host.set(Quantity::VOC_INDEX, 1e9);
         host.set(Quantity::NOX_INDEX, -1e9);
-        assert_eq!(host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), [0, 15_000]);
+        assert_near(&host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), &[0, 15_000]);
     }
 
     #[test]
@@ -251,7 +276,31 @@ mod tests {
         let _ = host.send(0x3682, &[]);
         host.wait_ms(1);
         assert_eq!(test(&mut host), 0b10);
-        assert_eq!(host.ask(0x2619, &DEFAULTS, 50, 2).unwrap(), [30_000, 0]);
+        let words = host.ask(0x2619, &DEFAULTS, 50, 2).unwrap();
+        assert_near(&words, &[30_000, 0]);
+        assert_eq!(words[1], 0);
+    }
+
+    #[test]
+    fn the_signals_of_a_stuck_chip_stand_still_and_those_of_a_sound_one_never_for_long() {
+        let mut host = host("SGP41");
+        let seconds = |host: &mut Host| -> Vec<Vec<u16>> {
+            let second = |_| {
+                host.wait_ms(950);
+                host.ask(0x2619, &DEFAULTS, 50, 2).unwrap()
+            };
+            (0..600).map(second).collect()
+        };
+        let sound = seconds(&mut host);
+        for at in 0..2 {
+            let longest = sound.chunk_by(|a, b| a[at] == b[at]).map(<[_]>::len).max();
+            assert!(longest.is_some_and(|longest| longest < 10), "{longest:?}");
+        }
+        host.fault(Some(Fault::Stuck));
+        host.set(Quantity::VOC_INDEX, 300.0);
+        assert!(seconds(&mut host).iter().all(|words| *words == sound[599]));
+        host.fault(None);
+        assert_near(&seconds(&mut host)[0], &[29_600, 15_000]);
     }
 
     #[test]

@@ -143,7 +143,7 @@ impl Place {
 }
 
 /// A number in -1 to 1 from three, by the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
-fn hash(seed: u64, stream: u64, index: i64) -> f64 {
+pub(super) fn hash(seed: u64, stream: u64, index: i64) -> f64 {
     let mut bits = seed;
     for word in [stream, index.cast_unsigned()] {
         bits = bits.wrapping_add(word).wrapping_add(0x9E37_79B9_7F4A_7C15);

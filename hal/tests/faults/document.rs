@@ -87,7 +87,6 @@ fn cells(fault: Fault, expected: &Expected) -> [String; 2] {
         looks if fault == Fault::PowerLoss => looks.join(", or "),
         looks => looks.join(", then "),
     };
-    let looks = if expected.is_unnoticed { format!("{looks}; **or wrong and good**") } else { looks };
     [looks, duration(Duration::from_secs(expected.back_s))]
 }
 

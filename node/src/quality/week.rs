@@ -126,19 +126,16 @@ fn a_stuck_chip_is_found_within_its_time_and_stays_found_for_a_week() {
     }
 }
 
-/// The index of a signal that stands still creeps towards 100 for days, a point in some hours.
+/// The index of a signal that stands still creeps towards 100 for days, a point in some hours: too slowly for these tests. The driver sees
+/// the signal, and takes one that rests for none.
 #[test]
-fn a_stuck_gas_signal_under_an_index_of_ours_shows_after_a_day_and_a_half() {
+fn a_stuck_gas_signal_under_an_index_of_ours_gives_no_reading_after_minutes() {
     let mut bench = Bench::new("SGP40", 1);
     bench.turns(6 * HOUR, |_, readings| assert!(!readings.iter().any(is_ours), "{readings:?}"));
     bench.bus.fault(bench.chip.address, Some(Fault::Stuck));
-    let mut shown = None;
-    bench.turns(36 * HOUR, |since, readings| {
-        if readings.iter().any(|reading| reading.reason == Reason::FLAT_LINE) {
-            shown.get_or_insert(since);
-        }
+    bench.turns(6 * HOUR, |since, readings| {
+        assert!(since < 4 * INTERVAL || readings.is_empty(), "after {since:?}: {readings:?}");
     });
-    assert!(shown.is_some_and(|shown| shown > 6 * HOUR), "{shown:?}");
 }
 
 /// Lets a particle counter lose its power `lost` before the next sample, behind its driver's back; whether a wrong value was believed, and
@@ -177,7 +174,8 @@ fn a_particle_counter_that_lost_its_power_between_two_samples_is_doubted_while_i
         let (lost, interval) = (Duration::from_secs(lost_s), Duration::from_secs(interval_s));
         let (believed_wrong, believes) = power_loss(lost, interval, true);
         assert!(!believed_wrong && believes, "lost {lost:?} before a sample, every {interval:?}");
-        let (believed_wrong, _) = power_loss(lost, interval, false);
-        assert!(believed_wrong, "without the test it would have been believed");
+        // Its driver looks at it between samples, and doubts it by itself.
+        let (believed_wrong, believes) = power_loss(lost, interval, false);
+        assert!(!believed_wrong && believes, "lost {lost:?} before a sample, every {interval:?}, without the test");
     }
 }

@@ -32,7 +32,7 @@ fn begin(state: Option<[u16; 4]>) -> Vec<Transaction> {
 
 /// The start of a chip that was idle.
 fn start(part: Part) -> Vec<Transaction> {
-    [greeting(part), AT.ask(IS_DATA_READY, &[0]), begin(None)].concat()
+    [greeting(part), begin(None)].concat()
 }
 
 /// A command that the chip refuses.
@@ -137,30 +137,32 @@ fn a_chip_with_nothing_new_warms_up_cleans_its_fan_or_was_reset() {
 }
 
 #[test]
-fn a_chip_found_measuring_keeps_what_its_algorithm_learned() {
-    let tells = [
-        greeting(Part::Sen54),
-        AT.ask(IS_DATA_READY, &[1]),
-        AT.ask(VOC_STATE, &STATE),
-        begin(Some(STATE)),
-        measurement(VALUES, WELL),
-    ];
-    let [stop, rest @ ..] = &begin(Some(STATE))[..] else { panic!() };
-    let refuses_its_name = [
-        refused(READ_NAME),
-        AT.ask(READ_VALUES, &OF_SEN54),
-        AT.ask(VOC_STATE, &STATE),
-        vec![stop.clone()],
-        greeting(Part::Sen54),
-        rest.to_vec(),
-        measurement(VALUES, WELL),
-    ];
-    for found in [tells.concat(), refuses_its_name.concat()] {
-        let mut mock = Mock::new(&found);
-        let mut driver = Sen5x::new(mock.clone(), NoopDelay::new(), Part::Sen54);
-        assert_eq!(driver.start(Duration::ZERO), Ok(Some("0C2F".to_owned())));
-        assert_eq!(verdicts(&sample(&mut driver, 31).unwrap()), [GOOD; 7]);
-        mock.done();
+fn a_chip_found_measuring_is_given_back_only_what_was_seen_growing_old() {
+    let memory = |state: [u8; 8]| [&[1, 0, 0, 0, 0][..], &state, b"0C2F"].concat();
+    let (old, young) = (memory([0, 1, 2, 3, 4, 5, 6, 7]), memory([0; 8]));
+    for (memory, state, voc) in
+        [(Some(old), Some(STATE), GOOD), (Some(young), None, WARMING_UP), (None, None, WARMING_UP)]
+    {
+        let [stop, rest @ ..] = &begin(state)[..] else { panic!() };
+        let refuses_its_name = [
+            refused(READ_NAME),
+            AT.ask(READ_VALUES, &OF_SEN54),
+            vec![stop.clone()],
+            greeting(Part::Sen54),
+            rest.to_vec(),
+            measurement(VALUES, WELL),
+        ];
+        let tells = [greeting(Part::Sen54), begin(state), measurement(VALUES, WELL)];
+        for found in [tells.concat(), refuses_its_name.concat()] {
+            let mut mock = Mock::new(&found);
+            let mut driver = Sen5x::new(mock.clone(), NoopDelay::new(), Part::Sen54);
+            if let Some(memory) = &memory {
+                driver.restore(memory, Some(Duration::from_secs(60)));
+            }
+            assert_eq!(driver.start(Duration::ZERO), Ok(Some("0C2F".to_owned())));
+            assert_eq!(verdicts(&sample(&mut driver, 31).unwrap()), [[GOOD; 6].as_slice(), &[voc]].concat());
+            mock.done();
+        }
     }
 }
 
@@ -209,7 +211,7 @@ fn the_algorithms_state_is_remembered_after_three_hours_and_given_back_within_te
         (&another, Some(1), None),
         (&memory[..12], Some(1), None),
     ] {
-        let script = [greeting(Part::Sen54), AT.ask(IS_DATA_READY, &[0]), begin(state)];
+        let script = [greeting(Part::Sen54), begin(state)];
         let mut mock = Mock::new(&script.concat());
         let mut driver = Sen5x::new(mock.clone(), NoopDelay::new(), Part::Sen54);
         driver.restore(memory, age_s.map(Duration::from_secs));

@@ -25,6 +25,11 @@ fn sgp40(voc: u16) -> Vec<Transaction> {
     AT.ask_with(SGP40_MEASURE_RAW, &OFF, &[voc])
 }
 
+/// Clean air for so many seconds, with a little noise.
+fn clean_air(seconds: usize) -> Vec<Vec<Transaction>> {
+    (30_000..=30_001).cycle().take(seconds).map(sgp40).collect()
+}
+
 fn heater_off() -> Vec<Transaction> {
     AT.send(TURN_HEATER_OFF, &[])
 }
@@ -71,7 +76,7 @@ fn the_air_is_told_in_ticks() {
 
 #[test]
 fn an_index_is_missing_in_the_blackout_suspect_while_it_rises_and_given_once() {
-    let (mut mock, mut driver) = started(Part::Sgp40, vec![sgp40(30_000); 181]);
+    let (mut mock, mut driver) = started(Part::Sgp40, clean_air(181));
     assert_eq!(sample(&mut driver, 0).unwrap_err().reason, Reason::WARMING_UP);
     tend(&mut driver, 1..=46);
     assert_eq!(sample(&mut driver, 46).unwrap_err().reason, Reason::WARMING_UP);
@@ -89,10 +94,15 @@ fn an_index_is_missing_in_the_blackout_suspect_while_it_rises_and_given_once() {
 
 #[test]
 fn a_sgp41_is_conditioned_for_less_than_ten_seconds() {
+    // With the default air, whatever the air is; and the signals make a little noise.
     let condition = AT.ask_with(SGP41_CONDITION, &OFF, &[30_000]);
-    let measure = AT.ask_with(SGP41_MEASURE_RAW, &OFF, &[30_000, 15_000]);
-    let (mut mock, mut driver) = started(Part::Sgp41, [vec![condition; 8], vec![measure; 172]].concat());
-    tend(&mut driver, 1..=180);
+    let humid = Surroundings { humidity: Some(80.0), temperature: Some(40.0), ..Surroundings::default() };
+    let measure = |noise: u16| AT.ask_with(SGP41_MEASURE_RAW, &[52_428, 31_831], &[30_000 + noise, 15_000 + noise]);
+    let script = [vec![condition; 8], [measure(0), measure(1)].into_iter().cycle().take(172).collect()];
+    let (mut mock, mut driver) = started(Part::Sgp41, script.concat());
+    for second in 1..=180 {
+        driver.tend(secs(second), &humid).unwrap();
+    }
     let expected = [Measured::good(Quantity::VOC_INDEX, 100.0), Measured::good(Quantity::NOX_INDEX, 1.0)];
     assert_eq!(sample(&mut driver, 180), Ok(expected.to_vec()));
     mock.done();
@@ -124,6 +134,25 @@ fn a_short_gap_is_none_and_after_a_long_one_the_algorithm_starts_again() {
 }
 
 #[test]
+fn a_chip_whose_signals_stand_still_has_no_index() {
+    let measure = |voc, nox| AT.ask_with(SGP41_MEASURE_RAW, &OFF, &[voc, nox]);
+    let condition = AT.ask_with(SGP41_CONDITION, &OFF, &[30_000]);
+    let alive = [measure(30_000, 15_000), measure(30_001, 15_001)].into_iter().cycle().take(172);
+    let nox_stuck = [measure(30_000, 15_001), measure(30_001, 15_001)].into_iter().cycle().take(120);
+    let both_stuck = vec![measure(30_001, 15_001); 120];
+    let script = [vec![condition; 8], alive.collect(), nox_stuck.collect(), both_stuck].concat();
+    let (mut mock, mut driver) = started(Part::Sgp41, script);
+    tend(&mut driver, 1..=300);
+    let readings = sample(&mut driver, 300).unwrap();
+    assert_eq!(readings[0], Measured::good(Quantity::VOC_INDEX, 100.0));
+    assert_eq!(readings[1], Measured::missing(Quantity::NOX_INDEX, Reason::FLAT_LINE));
+    tend(&mut driver, 301..=420);
+    let failure = sample(&mut driver, 420).unwrap_err();
+    assert_eq!((failure.reason, driver.is_running()), (Reason::FLAT_LINE, true));
+    mock.done();
+}
+
+#[test]
 fn the_other_chip_at_the_address_is_refused() {
     for (part, feature_set) in [(Part::Sgp40, 0x0240), (Part::Sgp41, 0x3220)] {
         let mut mock = Mock::new(&AT.ask(GET_FEATURE_SET, &[feature_set]));
@@ -148,7 +177,7 @@ fn failures_end_it_with_their_reason() {
 
 /// What four hours of clean air leave.
 fn memory() -> Vec<u8> {
-    let (mut mock, mut driver) = started(Part::Sgp40, vec![sgp40(30_000); 4 * HOUR_S as usize]);
+    let (mut mock, mut driver) = started(Part::Sgp40, clean_air(4 * HOUR_S as usize));
     tend(&mut driver, 1..=2 * HOUR_S);
     assert_eq!(driver.memory(secs(2 * HOUR_S)), None);
     tend(&mut driver, 2 * HOUR_S + 1..=4 * HOUR_S);
@@ -171,7 +200,7 @@ fn what_was_learned_counts_for_ten_minutes_and_for_its_chip() {
         (&memory[..14].to_vec(), Some(secs(1)), false),
         (&[&memory[..7], &[0xff; 8]].concat(), Some(secs(1)), false),
     ] {
-        let mut mock = Mock::new(&[start(Part::Sgp40), vec![sgp40(30_000); 47].concat()].concat());
+        let mut mock = Mock::new(&[start(Part::Sgp40), clean_air(47).concat()].concat());
         let mut driver = Sgp4x::new(mock.clone(), NoopDelay::new(), Part::Sgp40);
         driver.restore(memory, age);
         driver.start(secs(0)).unwrap();
