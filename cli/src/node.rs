@@ -102,6 +102,22 @@ mod tests {
     }
 
     #[test]
+    fn the_systemd_unit_agrees_with_the_program() {
+        let unit = include_str!("../../packaging/magpie.service");
+        let value = |key: &str| {
+            let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_else(|| panic!("the unit has no {key}"))
+        };
+        let command = Args::try_parse_from(value("ExecStart").split(' ')).unwrap().command;
+        assert!(matches!(command, Command::Node(_)));
+        assert_eq!(value("RestartPreventExitStatus"), (Exit::Usage as u8).to_string());
+        assert!(value("TimeoutStopSec").parse::<u64>().unwrap() > service::STOP_DEADLINE.as_secs());
+        // What `magpie doctor` looks for.
+        assert_eq!(value("RuntimeDirectory"), "magpie");
+        assert_eq!(value("RuntimeDirectoryPreserve"), "yes");
+    }
+
+    #[test]
     fn a_flag_beats_the_environment_which_beats_the_file() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("magpie.toml");
