@@ -33,7 +33,7 @@ pub async fn run(args: DoctorArgs) -> anyhow::Result<Exit> {
     findings.extend(found);
     findings.extend(sensors::look(&sys, &config.sensors, buses, running.as_ref()).await?);
     findings.extend(clock::look(&sys)?);
-    findings.extend(disk::look(&sys, &config.state, running.as_ref()));
+    findings.extend(disk::look(&sys, &config, running.as_ref()));
     findings.extend(mesh::look(&config.mesh, running.as_ref()).await);
     for finding in &findings {
         output::line(&if args.json { serde_json::to_string(finding)? } else { finding.to_string() })?;

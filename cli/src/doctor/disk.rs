@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::statvfs;
+use ::node::Config;
+use rustix::fs::{statfs, statvfs};
 
 use super::finding::Finding;
 use super::node::Running;
@@ -12,9 +13,11 @@ use super::sys::Sys;
 /// A store of the default size, and as much again for the system.
 const ENOUGH_BYTES: u64 = 512 * 1024 * 1024;
 
-pub fn look(sys: &Sys, state: &Path, running: Option<&Running>) -> Vec<Finding> {
-    let mut findings = vec![writable(state)];
-    findings.extend(space(state));
+pub fn look(sys: &Sys, config: &Config, running: Option<&Running>) -> Vec<Finding> {
+    // A node that runs says in its health whether it can write, and may be another user than who asks here.
+    let mut findings: Vec<Finding> = running.is_none().then(|| writable(&config.state)).into_iter().collect();
+    findings.extend(space(&config.state));
+    findings.push(runtime_directory(sys, config.store.runtime_directory.as_deref()));
     findings.extend(wear(sys));
     if let Some(bytes) = running.and_then(|running| running.metric("magpie_node_store_bytes_written")) {
         findings.push(Finding::ok(
@@ -36,10 +39,16 @@ fn writable(state: &Path) -> Finding {
         Ok(_) => Finding::ok("disk", format!("{} can be written", state.display())),
         Err(error) => {
             let fix = match error.kind() {
-                io::ErrorKind::PermissionDenied => {
+                io::ErrorKind::PermissionDenied if directory == state => {
                     format!(
                         "run as the node's user, or give the directory away: sudo chown -R $USER {}",
-                        directory.display()
+                        state.display()
+                    )
+                }
+                io::ErrorKind::PermissionDenied => {
+                    format!(
+                        "run as the node's user, or make the directory: sudo install -d -o $USER {}",
+                        state.display()
                     )
                 }
                 io::ErrorKind::ReadOnlyFilesystem => {
@@ -63,6 +72,40 @@ fn space(state: &Path) -> Option<Finding> {
     } else {
         Finding::ok("disk", found)
     })
+}
+
+/// Where systemd makes it for a unit with `RuntimeDirectory=magpie`.
+const OF_SYSTEMD: &str = "run/magpie";
+/// `f_type` of statfs(2) for tmpfs and ramfs: where a store's tail may be.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+const SET_RUNTIME_DIRECTORY: &str = "RuntimeDirectory=magpie and RuntimeDirectoryPreserve=yes in the systemd unit, as in \
+                                     packaging/magpie.service; without systemd `runtime_directory` under [store], a directory on a tmpfs";
+
+/// Where frames wait in memory for the next sync. What systemd gives the node is not in this program's environment, but on the disk: and
+/// it may be closed to this user, as that of a `DynamicUser` is.
+fn runtime_directory(sys: &Sys, configured: Option<&Path>) -> Finding {
+    let warning = |found: String| Finding::warning("wear", found, SET_RUNTIME_DIRECTORY);
+    let Some(directory) = configured else {
+        return if sys.path(OF_SYSTEMD).symlink_metadata().is_ok() {
+            Finding::ok("wear", format!("frames wait in /{OF_SYSTEMD}, in memory, for the next sync"))
+        } else {
+            warning(
+                "no runtime directory: each frame goes to the card at once, which wears it twice as fast".to_owned(),
+            )
+        };
+    };
+    let shown = directory.display();
+    match statfs(directory) {
+        Ok(stat) if IN_MEMORY.contains(&(stat.f_type as u32)) => {
+            Finding::ok("wear", format!("frames wait in {shown}, in memory, for the next sync"))
+        }
+        Ok(_) => {
+            warning(format!("the runtime directory {shown} is not in memory: each frame goes to the card at once"))
+        }
+        Err(error) => warning(format!(
+            "the runtime directory {shown} cannot be used: {error}; each frame goes to the card at once"
+        )),
+    }
 }
 
 fn mebibytes(bytes: u64) -> String {
@@ -109,6 +152,33 @@ mod tests {
         let finding = writable(Path::new("/proc/self/state"));
         assert_eq!(finding.state, State::Problem);
         assert!(finding.found.contains("cannot be written"), "{}", finding.found);
+    }
+
+    #[test]
+    fn a_store_without_a_runtime_directory_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        let sys = Sys::below(root.path());
+        let finding = runtime_directory(&sys, None);
+        assert_eq!(finding.state, State::Warning);
+        let fix = finding.fix.unwrap();
+        assert!(fix.contains("RuntimeDirectory=magpie") && fix.contains("`runtime_directory` under [store]"), "{fix}");
+
+        // As systemd leaves it for a dynamic user: a link to where nobody else may look.
+        std::fs::create_dir(root.path().join("run")).unwrap();
+        std::os::unix::fs::symlink("private/magpie", sys.path(OF_SYSTEMD)).unwrap();
+        assert_eq!(runtime_directory(&sys, None).state, State::Ok);
+    }
+
+    #[test]
+    fn a_runtime_directory_that_is_not_in_memory_is_told() {
+        let sys = Sys::of_this_machine();
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        assert_eq!(runtime_directory(&sys, Some(memory.path())).state, State::Ok);
+        for (directory, says) in [("/proc", "is not in memory"), ("/nowhere/magpie", "cannot be used")] {
+            let finding = runtime_directory(&sys, Some(Path::new(directory)));
+            assert_eq!(finding.state, State::Warning);
+            assert!(finding.found.contains(says), "{}", finding.found);
+        }
     }
 
     #[test]
