@@ -34,6 +34,8 @@ pub enum Command {
     Peers(PeersArgs),
     /// Look over this machine as a node needs it: what is wrong, and what to do.
     Doctor(DoctorArgs),
+    /// Write what nodes measured to a file.
+    Export(crate::export::ExportArgs),
     /// Prove a file of frames offline: signatures, order, holes, clocks.
     Verify(crate::verify::VerifyArgs),
     /// Show it all on one machine: five simulated nodes and a live view.

@@ -5,6 +5,7 @@ mod calibrate;
 mod demo;
 mod doctor;
 mod exit;
+mod export;
 mod feed;
 mod line;
 mod meeting;
@@ -54,6 +55,7 @@ async fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Peers(args) => peers::run(args).await,
         Command::Doctor(args) => doctor::run(args).await,
         Command::Demo(args) => demo::run(args).await,
+        Command::Export(args) => export::run(args).await,
         Command::Verify(args) => verify::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "magpie", &mut std::io::stdout());

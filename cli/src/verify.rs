@@ -50,7 +50,7 @@ pub fn run(args: VerifyArgs) -> anyhow::Result<Exit> {
 }
 
 /// Reads a file to its end, or as far as it can be read. An error where it is no `.magpie` file, or the disk does not give it.
-fn examine(input: impl Read) -> Result<Report, ArchiveError> {
+pub fn examine(input: impl Read) -> Result<Report, ArchiveError> {
     let mut reader = ArchiveReader::begin(input)?;
     let (mut verifier, mut audit) = (Verifier::default(), Audit::default());
     let mut number = 0_u64;

@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use reading::{Announcement, BootId, ClockState, Epoch, Frame, FrameId, Kind, NodeId, Payload, Place, Previous};
 
@@ -100,7 +101,8 @@ struct Current {
     /// Left out since the last frame that is more than an explanation: missing only if another such frame comes.
     left_out: Vec<RangeInclusive<u64>>,
     left_out_frames: u64,
-    announcements: VecDeque<u64>,
+    /// By seq; without one where it is missing.
+    announcements: VecDeque<(u64, Option<Arc<Announcement>>)>,
 }
 
 impl Audit {
@@ -116,9 +118,9 @@ impl Audit {
         run.clock.count(frame.stamp().clock);
         match frame.payload() {
             Ok(Payload::Announcement(announcement)) => current.announced(run, frame.seq(), announcement),
-            Ok(Payload::Readings(readings)) if !current.announcements.contains(&readings.announcement) => {
+            Ok(Payload::Readings(readings)) if !current.knows(readings.announcement) => {
                 // Said once: what is missed is as good as known.
-                current.know(readings.announcement);
+                current.know(readings.announcement, None);
                 self.missing.add(format!(
                     "announcement {} of run {} of {}, to which frame {} refers",
                     readings.announcement,
@@ -133,6 +135,12 @@ impl Audit {
             Ok(_) => {}
             Err(error) => self.wrong.add(format!("frame {} is signed, and cannot be read: {error}", frame.id())),
         }
+    }
+
+    /// The announcement with this number, of the run of the frame that was taken last.
+    pub fn announcement(&self, seq: u64) -> Option<Arc<Announcement>> {
+        let known = &self.current.as_ref()?.announcements;
+        known.iter().rev().find(|(known, _)| *known == seq).and_then(|(_, announcement)| announcement.clone())
     }
 
     /// Something that is wrong, and was found elsewhere.
@@ -319,15 +327,19 @@ impl Current {
         if run.place.is_none() {
             run.previous = announcement.previous;
         }
-        run.place = Some(announcement.place);
-        self.know(seq);
+        run.place = Some(announcement.place.clone());
+        self.know(seq, Some(announcement.into()));
     }
 
-    fn know(&mut self, announcement: u64) {
+    fn knows(&self, seq: u64) -> bool {
+        self.announcements.iter().any(|(known, _)| *known == seq)
+    }
+
+    fn know(&mut self, seq: u64, announcement: Option<Arc<Announcement>>) {
         if self.announcements.len() == ANNOUNCEMENTS {
             self.announcements.pop_front();
         }
-        self.announcements.push_back(announcement);
+        self.announcements.push_back((seq, announcement));
     }
 }
 

@@ -1,0 +1,212 @@
+//! `magpie export`: what nodes measured, as a file.
+
+mod format;
+mod selection;
+mod senml;
+#[cfg(test)]
+mod tests;
+
+use std::fs::Permissions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use reading::{Frame, Selector};
+use store::{Options, Store, StoreError};
+
+use self::format::Export;
+use self::selection::Selection;
+use crate::exit::Exit;
+use crate::line::now_us;
+use crate::output;
+use crate::verify::audit::Report;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  magpie export --store /var/lib/magpie --since 24h --output yesterday.jsonl
+  magpie export --store /var/lib/magpie 'seoul/+/+/pm2_5' --format csv --output pm2_5.csv
+  magpie export --store /var/lib/magpie --format magpie --output roof-3.magpie
+      signed, to be proven by `magpie verify`
+  magpie export --store frames.db temperature --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --format senml
+
+The exit code is 4 where data is known to be missing; what is missing is told on stderr.
+SenML has no place for a flag: it gets the readings that are good, or were not tested, and have a time.")]
+pub struct ExportArgs {
+    /// What to export: city/area/node/quantity, with + for any level and # for all the rest [default: everything]. A .magpie file has whole frames, of the
+    /// nodes that are meant.
+    #[arg(value_name = "SELECTOR")]
+    pub selectors: Vec<Selector>,
+    /// What is written.
+    #[arg(long, value_enum, default_value = "jsonl")]
+    pub format: Format,
+    /// From when on: a time, such as 2026-11-24T09:00:00Z, or how long ago, such as 1h.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<i64>,
+    /// Before when, likewise.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<i64>,
+    /// The store to read: its file, or a node's state directory. No node may be running on it.
+    #[arg(long, value_name = "PATH")]
+    pub store: PathBuf,
+    /// The file to write, whole or not at all [default: stdout, as it comes].
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// One JSON object a line, as of `magpie sub --json`.
+    Jsonl,
+    /// The same as a table.
+    Csv,
+    /// SenML in JSON (RFC 8428).
+    Senml,
+    /// The signed frames themselves.
+    Magpie,
+}
+
+pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
+    if args.format == Format::Magpie && args.output.is_none() && output::is_terminal() {
+        bail!("a .magpie file is no text: name a file with --output, or send it into a pipe");
+    }
+    let path = if args.store.is_dir() { args.store.join("frames.db") } else { args.store.clone() };
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked_to = Arc::clone(&stop);
+    let mut job = tokio::task::spawn_blocking(move || {
+        let store = open(&path)?;
+        let done = export(&store, &args, &stop);
+        let closed = store.close();
+        let done = done?;
+        closed?;
+        Ok::<_, anyhow::Error>(done)
+    });
+    let done = tokio::select! {
+        done = &mut job => done,
+        () = service::stop_requested() => {
+            asked_to.store(true, Ordering::Relaxed);
+            job.await
+        }
+    };
+    Ok(done.context("the export stopped")??.tell())
+}
+
+/// Opens a store that is there, and that no node is running on.
+fn open(path: &Path) -> anyhow::Result<Store> {
+    if !path.exists() {
+        bail!("there is no store {}; name its file, or a node's state directory, with --store", path.display());
+    }
+    match Store::open(path, Options { max_bytes: u64::MAX, ..Options::default() }) {
+        Err(error @ StoreError::InUse { .. }) => Err(error).context("stop the node for as long as the export takes"),
+        opened => Ok(opened?),
+    }
+}
+
+/// What was exported.
+struct Done {
+    report: Report,
+    export: Exported,
+    /// What the store itself knows of that it has no more.
+    gone: Vec<String>,
+}
+
+/// What came of the frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exported {
+    /// Lines, rows or records; none in a `.magpie` file.
+    pub readings: u64,
+    /// Readings that the format has no place for.
+    pub left_out: u64,
+}
+
+/// Writes what is selected to where it is wanted.
+fn export(store: &Store, args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Done> {
+    let selection = Selection {
+        selectors: if args.selectors.is_empty() { vec![Selector::ALL] } else { args.selectors.clone() },
+        since_us: args.since,
+        until_us: args.until,
+        dates: args.format != Format::Magpie,
+    };
+    let Some(path) = &args.output else {
+        return write(store, &selection, args.format, &mut BufWriter::new(std::io::stdout().lock()), stop);
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let failed = || format!("cannot write {}", path.display());
+    // Its permissions are those of any new file; it goes by itself where the export fails.
+    let file = tempfile::Builder::new()
+        .permissions(Permissions::from_mode(0o666))
+        .prefix(".magpie-export-")
+        .tempfile_in(folder)
+        .with_context(failed)?;
+    let mut out = BufWriter::new(file.as_file());
+    let done = write(store, &selection, args.format, &mut out, stop)?;
+    out.flush().with_context(failed)?;
+    drop(out);
+    file.as_file().sync_all().with_context(failed)?;
+    file.persist(path).map_err(|error| error.error).with_context(failed)?;
+    Ok(done)
+}
+
+fn write(
+    store: &Store,
+    selection: &Selection,
+    format: Format,
+    out: &mut dyn Write,
+    stop: &AtomicBool,
+) -> anyhow::Result<Done> {
+    let mut export = Export::begin(format, selection.selectors.clone(), out)?;
+    let gone = selection.walk(store, &mut |frame: &Frame, time_us: Option<i64>| {
+        if stop.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(export.take(frame, time_us)?)
+    })?;
+    let (export, report) = export.end()?;
+    Ok(Done { report, export, gone })
+}
+
+impl Done {
+    /// Says on stderr what came of it.
+    fn tell(self) -> Exit {
+        let Self { report, export, gone } = self;
+        for finding in &report.wrong.shown {
+            output::complain(&format!("magpie: wrong in the source: {finding}"));
+        }
+        let missing = [report.missing.shown.as_slice(), &gone].concat();
+        for finding in &missing {
+            output::complain(&format!("magpie: missing: {finding}"));
+        }
+        let mut words = vec![format!("{} frames", report.frames)];
+        if export.readings > 0 {
+            words.push(format!("{} readings", export.readings));
+        }
+        if export.left_out > 0 {
+            words.push(format!("{} readings left out that the format has no place for", export.left_out));
+        }
+        words.push(
+            if missing.is_empty() { "nothing is known to be missing" } else { "what is missing is said above" }
+                .to_owned(),
+        );
+        output::complain(&format!("magpie: exported {}", words.join(", ")));
+        match (report.wrong.total, missing.is_empty()) {
+            (0, true) => Exit::Done,
+            (0, false) => Exit::Incomplete,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+/// A time, or how long ago.
+fn time(text: &str) -> Result<i64, String> {
+    if let Some(time_us) = reading::parse_rfc3339(text) {
+        return Ok(time_us);
+    }
+    let ago = humantime::parse_duration(text)
+        .map_err(|_| format!("\"{text}\" is no time; write 2026-11-24T09:00:00Z, or how long ago, such as 1h"))?;
+    let ago_us = i64::try_from(ago.as_micros()).map_err(|_| format!("\"{text}\" is too long ago"))?;
+    Ok(now_us().saturating_sub(ago_us))
+}
