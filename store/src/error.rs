@@ -43,6 +43,15 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file is no longer where it was: its disk was removed, or somebody moved or deleted it.
+    #[error(
+        "the store {} is gone: put its disk or the file back, and it goes on by itself; or restart the program, which begins a new one",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file or its folder cannot be written.
     #[error("the store {} cannot be written ({problem}): give this user the right to write its folder", path.display())]
     NotWritable {
@@ -89,7 +98,13 @@ pub enum StoreError {
 impl StoreError {
     /// Whether trying again later may help, with nobody doing anything to the file.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::InUse { .. } | Self::Full { .. } | Self::Disk { .. })
+        matches!(self, Self::InUse { .. } | Self::Full { .. } | Self::Disk { .. } | Self::Gone { .. })
+    }
+
+    /// Whether the file is a store that no longer works, and will not by itself: what helps is
+    /// [`Store::set_aside`](crate::Store::set_aside), and a new one.
+    pub fn is_damaged(&self) -> bool {
+        matches!(self, Self::Torn { .. })
     }
 
     /// An error of SQLite's, met while doing `action` on the store at `path`.

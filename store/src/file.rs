@@ -2,12 +2,16 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use crate::StoreError;
+use crate::log::{Log, WAL_BYTES};
+use crate::room::Room;
 
 /// "Mgpi", in the header of every store (SQLite's `application_id`).
 pub(crate) const APPLICATION_ID: u32 = 0x4d67_7069;
@@ -16,9 +20,6 @@ const LAYOUT: i64 = 1;
 /// Bytes of a page: the unit in which an append is written. See the measurements in the crate's
 /// documentation.
 pub(crate) const PAGE_BYTES: u64 = 512;
-/// The write-ahead log is carried over into the file when it has this many pages: about 270 KB, which is also what opening after a
-/// crash reads at most, give or take one transaction.
-const WAL_PAGES: u32 = 512;
 /// SQLite's own memory for pages.
 const CACHE_KIB: u32 = 512;
 /// A predecessor that is just ending gets this long to let go of the file.
@@ -54,34 +55,80 @@ pub(crate) fn wal_path(path: &Path) -> PathBuf {
     beside(path, "-wal")
 }
 
-fn beside(path: &Path, end: &str) -> PathBuf {
+/// A file beside the one at `path`: the same name, and `end`.
+pub(crate) fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     name.into()
 }
 
+/// A store's file while it is open. SQLite is the first to be closed, see [`Room`].
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub(crate) db: Connection,
+    pub(crate) log: Log,
+    pub(crate) room: Room,
+    /// What tells the file and its log from others of their names.
+    identities: [Identity; 2],
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
 /// Opens or creates the store at `path`, which is this connection's alone from then on.
-pub(crate) fn open(path: &Path) -> Result<Connection, StoreError> {
-    let outline = look(path)?;
+pub(crate) fn open(path: &Path) -> Result<OpenFile, StoreError> {
+    let mut outline = look(path)?;
+    if matches!(outline, Outline::New) {
+        create(path)?;
+        outline = look(path)?;
+    }
     let failed = |action: &'static str| move |error: rusqlite::Error| StoreError::sqlite(path, action, &error);
     let mut db = Connection::open(path).map_err(failed("open"))?;
     set_up(&db).map_err(failed("open"))?;
-    let pages: i64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed("open"))?;
-    if pages == 0 {
-        create(&mut db).map_err(failed("create"))?;
-    }
-    // Under an exclusive lock SQLite keeps the log's index in memory: no third file, and a second opener is refused.
+    // A copy that somebody made may have it no more.
     db.pragma_update(None, "journal_mode", "WAL").map_err(failed("open"))?;
-    // Takes the lock now rather than at the first append.
+    // Under an exclusive lock SQLite keeps the log's index in memory: no third file, and a second opener is refused.
+    // The transaction takes the lock now rather than at the first append.
     db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(failed("open"))?;
-    if pages == 0 {
-        sync_folder(path)?;
-    } else if let Outline::Store { bytes, suspicious } = outline
+    if let Outline::Store { bytes, suspicious } = outline
         && (suspicious || bytes <= CHECK_BYTES)
     {
         check(&db, path)?;
     }
-    Ok(db)
+    let io_failed = |error: std::io::Error| StoreError::io(path, "open", &error);
+    let log = Log::of(&mut db, path)?;
+    // A log that is new must be found after a power cut.
+    sync_folder(path).map_err(io_failed)?;
+    let used: u64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed("open"))?;
+    let room = Room::of(path, log.file(), used * PAGE_BYTES).map_err(io_failed)?;
+    let identities = identities(path).map_err(io_failed)?;
+    Ok(OpenFile { db, log, room, identities })
+}
+
+impl OpenFile {
+    /// Whether this file is the one that is found at `path`: another can still be written to, and nobody will find it.
+    pub(crate) fn check_that_it_is_found(&self, path: &Path) -> Result<(), StoreError> {
+        match identities(path) {
+            Ok(found) if found == self.identities => Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io(path, "find", &error)),
+            _ => {
+                self.leave_as_it_is();
+                Err(StoreError::Gone { path: path.to_path_buf() })
+            }
+        }
+    }
+
+    /// When SQLite closes a file, it carries the log over and deletes it, by its name: that may be the log of another file by now.
+    pub(crate) fn leave_as_it_is(&self) {
+        if let Err(error) = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::error!(%error, "cannot tell SQLite to leave the log alone");
+        }
+    }
+}
+
+fn identities(path: &Path) -> std::io::Result<[Identity; 2]> {
+    let identity = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    Ok([identity(path)?, identity(&wal_path(path))?])
 }
 
 enum Outline {
@@ -115,6 +162,10 @@ fn look(path: &Path) -> Result<Outline, StoreError> {
     let mut file = File::open(path).map_err(failed)?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     file.by_ref().take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(failed)?;
+    // A sector that a card lost reads as zeros, or ones.
+    if header.len() == HEADER_BYTES && header.iter().all(|byte| Some(byte) == header.first()) {
+        return Err(torn(path, "its beginning is lost"));
+    }
     if !header.starts_with(MAGIC) {
         return foreign("no SQLite file");
     }
@@ -133,8 +184,7 @@ fn look(path: &Path) -> Result<Outline, StoreError> {
     }
     let wanted = u64::from(number(28)) * PAGE_BYTES;
     let suspicious = bytes < wanted;
-    // A crash while the file was created leaves a journal, from which SQLite goes back to an empty file.
-    if suspicious && size("-wal") + size("-journal") == 0 {
+    if suspicious && size("-wal") == 0 {
         return Err(torn(path, &format!("{bytes} of {wanted} bytes are left")));
     }
     Ok(Outline::Store { bytes, suspicious })
@@ -147,9 +197,10 @@ fn set_up(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "page_size", PAGE_BYTES)?;
     // The log is synced by `Store::sync`, and by SQLite before it is carried over.
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    db.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    // `Log` does it: SQLite would not say that it failed.
+    db.pragma_update(None, "wal_autocheckpoint", 0)?;
     // A large transaction's log is cut back to this afterwards.
-    db.pragma_update(None, "journal_size_limit", u64::from(WAL_PAGES) * (PAGE_BYTES + 24) + 32)?;
+    db.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     db.pragma_update(None, "cache_size", -i64::from(CACHE_KIB))?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
     // Deleted frames are no secret, and overwriting them with zeros would wear the card.
@@ -158,22 +209,44 @@ fn set_up(db: &Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "trusted_schema", "OFF")
 }
 
-/// Everything that makes a file a store, in one transaction: after a crash there is a store, or an empty file.
-fn create(db: &mut Connection) -> rusqlite::Result<()> {
+/// Everything that makes a file a store, under another name that is then changed: after a crash there is a store, or none.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let new = beside(path, "-new");
+    let failed = |error: rusqlite::Error| StoreError::sqlite(path, "create", &error);
+    let io_failed = |error: std::io::Error| StoreError::io(path, "create", &error);
+    for end in ["-new", "-new-journal", "-new-wal"] {
+        match std::fs::remove_file(beside(path, end)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io_failed(error)),
+            _ => {}
+        }
+    }
+    let mut db = Connection::open(&new).map_err(failed)?;
+    set_up(&db).and_then(|()| fill(&mut db)).map_err(failed)?;
+    db.close().map_err(|(_, error)| failed(error))?;
+    File::open(&new)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(&new, path))
+        .and_then(|()| sync_folder(path))
+        .map_err(io_failed)
+}
+
+fn fill(db: &mut Connection) -> rusqlite::Result<()> {
     let transaction = db.transaction()?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     transaction.pragma_update(None, "user_version", LAYOUT)?;
     transaction.execute_batch(TABLES)?;
-    transaction.commit()
+    transaction.commit()?;
+    // The file remembers it.
+    db.pragma_update(None, "journal_mode", "WAL")
 }
 
-/// Makes a new file's name survive a power cut.
-fn sync_folder(path: &Path) -> Result<(), StoreError> {
+/// Makes a file's new name survive a power cut.
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| StoreError::io(path, "sync folder", &error))
+    File::open(folder)?.sync_all()
 }
 
 fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {

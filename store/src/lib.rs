@@ -40,12 +40,16 @@
 //! At most the frames since the last sync, in the order in which they came: the log's checksums end it at the first page
 //! that did not reach the disk, and the file is not touched before the log is safe.
 
+mod closed;
 mod error;
 mod file;
 mod handle;
+mod log;
+mod owner;
 mod packed;
 mod query;
 mod retention;
+mod room;
 mod run;
 mod store;
 mod tail;

@@ -45,7 +45,8 @@ impl Store {
     /// Every node of which there is a run.
     pub fn nodes(&self) -> Result<Vec<NodeId>, StoreError> {
         self.read(|| {
-            self.db
+            self.file
+                .db
                 .prepare_cached("SELECT DISTINCT node FROM run")?
                 .query_map([], |row| row.get(0).map(NodeId))?
                 .collect()
@@ -59,10 +60,11 @@ impl Store {
             let Some((first, last)) = self.bounds(&run)? else { continue };
             let frames = self.read(|| {
                 let announcements: u64 = self
+                    .file
                     .db
                     .prepare_cached("SELECT COUNT(*) FROM announcement WHERE key BETWEEN ? AND ?")?
                     .query_row(params![run.key(0), run.key(MAX_SEQ)], |row| row.get(0))?;
-                Ok(announcements + run.counted + count(&self.db, &run, run.counted_to, MAX_SEQ)?)
+                Ok(announcements + run.counted + count(&self.file.db, &run, run.counted_to, MAX_SEQ)?)
             })?;
             let epoch = run.beginning.epoch;
             ranges.push(EpochRange { epoch, first_seq: first, last_seq: last, frames, gone_to: run.gone_to });
@@ -97,7 +99,7 @@ impl Store {
         let Some(run) = self.run(node, epoch)?.filter(|_| from <= to && from <= MAX_SEQ) else { return Ok(batch) };
         let mut bytes = 0;
         self.read(|| {
-            let mut statement = self.db.prepare_cached(ROWS)?;
+            let mut statement = self.file.db.prepare_cached(ROWS)?;
             let mut rows = statement.query(params![run.key(from), run.key(to)])?;
             while let Some(row) = rows.next()? {
                 let seq = Run::seq(row.get(0)?);
@@ -212,12 +214,13 @@ impl Store {
     }
 
     fn run(&self, node: NodeId, epoch: Epoch) -> Result<Option<Run>, StoreError> {
-        self.read(|| Run::find(&self.db, node, epoch))
+        self.read(|| Run::find(&self.file.db, node, epoch))
     }
 
     fn runs(&self, node: NodeId) -> Result<Vec<Run>, StoreError> {
         self.read(|| {
-            self.db
+            self.file
+                .db
                 .prepare_cached(
                     "SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE node = ? ORDER BY id",
                 )?
@@ -238,7 +241,8 @@ impl Store {
 
     fn row(&self, query: &str, run: &Run, from: u64, to: u64) -> Result<Option<u64>, StoreError> {
         let key: Option<i64> = self.read(|| {
-            self.db
+            self.file
+                .db
                 .prepare_cached(query)?
                 .query_row(params![run.key(from), run.key(to)], |row| row.get(0))
                 .optional()

@@ -1,13 +1,13 @@
 //! The file and its one owner: appending, syncing, and what keeps the books.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reading::Frame;
 use rusqlite::{Connection, params};
 
+use crate::file::OpenFile;
 use crate::run::{MAX_SEQ, Run, insert};
 use crate::tail::Tail;
 use crate::{StoreError, file};
@@ -38,15 +38,17 @@ impl Default for Options {
 /// The file, used by its one owner. See the [crate's documentation](crate).
 #[derive(Debug)]
 pub struct Store {
-    pub(crate) db: Connection,
+    pub(crate) file: OpenFile,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
     /// What the open transaction has, where the death of the process does not reach it. Without a tail no transaction stays open.
-    tail: Option<Tail>,
+    pub(crate) tail: Option<Tail>,
     /// The open transaction included.
     books: Books,
     /// As they were at the last commit.
     committed: Books,
+    /// Why the log could not be carried over when it was full.
+    stuck: Option<StoreError>,
     /// Damaged frames met while reading.
     pub(crate) damaged: Cell<u64>,
 }
@@ -64,10 +66,10 @@ struct Books {
 impl Store {
     /// Opens the store at `path`, or creates it. What is no store, or a damaged one, is refused and left as it is.
     pub fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
-        let db = file::open(path)?;
-        let books = read_books(&db).map_err(|error| StoreError::sqlite(path, "open", &error))?;
+        let file = file::open(path)?;
+        let books = read_books(&file.db).map_err(|error| StoreError::sqlite(path, "open", &error))?;
         let (path, damaged) = (path.to_path_buf(), Cell::new(0));
-        Ok(Self { db, path, options, tail: None, books, committed: books, damaged })
+        Ok(Self { file, path, options, tail: None, books, committed: books, stuck: None, damaged })
     }
 
     /// From now on keeps what was appended since the last sync in a file in `directory`, which must be on a tmpfs, and spares the
@@ -75,13 +77,16 @@ impl Store {
     ///
     /// The directory must outlive the process. On any error the store is as good as without a tail.
     pub fn keep_tail(&mut self, directory: &Path) -> Result<(), StoreError> {
-        let tail = Tail::open(directory, &self.path)?;
+        self.take_tail(Tail::open(directory, &self.path)?);
+        Ok(())
+    }
+
+    pub(crate) fn take_tail(&mut self, tail: Tail) {
         let left = !tail.is_empty();
         self.tail = Some(tail);
         if left && let Err(error) = self.sync() {
             tracing::error!(%error, "what was left in the tail is not on the disk yet: it is kept, and tried again");
         }
-        Ok(())
     }
 
     /// Stores frames, all or none, and says how many were new. They survive the death of the process when this returns, and a
@@ -96,6 +101,11 @@ impl Store {
         if let Some(frame) = batches.iter().copied().flatten().find(|frame| frame.seq() > MAX_SEQ) {
             return Err(StoreError::SeqTooLarge(frame.id()));
         }
+        self.check_that_the_log_may_grow()?;
+        self.with_room_made(|store| store.try_append(batches))
+    }
+
+    fn try_append(&mut self, batches: &[&[Frame]]) -> Result<Vec<usize>, StoreError> {
         let stored = self.begin().and_then(|()| {
             let new = self.insert(batches).map_err(|error| self.failed("append", error))?;
             let nothing_new = new.iter().all(|new| *new == 0);
@@ -113,33 +123,41 @@ impl Store {
 
     /// Makes everything stored so far survive a power cut.
     ///
-    /// Only the write-ahead log is synced, which is one write in sequence; it is carried over into the file when it is full.
+    /// Only the write-ahead log is synced, which is one write in sequence; it is carried over into the file when it is full. An error
+    /// may also be that it cannot be carried over, whatever was synced. [`StoreError::Gone`] says that nobody can find the file any
+    /// more: drop the store, and open it when its file is back. What is in the tail is put back then, nothing else that came after
+    /// the last sync.
     pub fn sync(&mut self) -> Result<(), StoreError> {
-        if self.books.unsynced == 0 && self.tail.as_ref().is_none_or(Tail::is_empty) {
+        let nothing_to_write = self.books.unsynced == 0 && self.tail.as_ref().is_none_or(Tail::is_empty);
+        if nothing_to_write && self.stuck.is_none() && !self.file.log.is_distrusted() {
             return Ok(());
         }
-        if let Err(error) = self.begin().and_then(|()| self.commit()) {
-            self.roll_back();
-            return Err(error);
-        }
-        // SQLite locks the file itself, never the log: opening and closing it here takes no lock away.
-        File::open(file::wal_path(&self.path))
-            .and_then(|log| log.sync_data())
-            .map_err(|error| StoreError::io(&self.path, "sync", &error))?;
+        self.file.check_that_it_is_found(&self.path)?;
+        self.with_room_made(|store| {
+            let committed = store.begin().and_then(|()| store.commit());
+            if committed.is_err() {
+                store.roll_back();
+            }
+            committed
+        })?;
+        self.file.log.sync().map_err(|error| StoreError::io(&self.path, "sync", &error))?;
         self.books.unsynced = 0;
         self.committed = self.books;
         self.empty_tail();
-        Ok(())
+        if self.stuck.is_some() {
+            self.carry_over();
+        }
+        self.stuck.clone().map_or(Ok(()), Err)
     }
 
     /// Syncs, and lets go of the file.
     pub fn close(mut self) -> Result<(), StoreError> {
         self.sync()?;
-        let Self { db, path, tail, .. } = self;
+        let Self { file, path, tail, .. } = self;
         if let Some(tail) = tail {
             tail.remove();
         }
-        db.close().map_err(|(_, error)| StoreError::sqlite(&path, "close", &error))
+        file.db.close().map_err(|(_, error)| StoreError::sqlite(&path, "close", &error))
     }
 
     /// Frames stored. Exact but after a crash with more than 256 runs in the file.
@@ -177,14 +195,14 @@ impl Store {
 
     /// Opens the transaction, with what the tail has: an earlier process or an earlier transaction had it and was lost.
     fn begin(&mut self) -> Result<(), StoreError> {
-        if !self.db.is_autocommit() {
+        if !self.file.db.is_autocommit() {
             return Ok(());
         }
         let lost = match &self.tail {
             Some(tail) => tail.frames().map_err(|error| StoreError::io(tail.path(), "read", &error))?,
             None => Vec::new(),
         };
-        let begun = self.db.execute_batch("BEGIN IMMEDIATE").and_then(|()| match lost.as_slice() {
+        let begun = self.file.db.execute_batch("BEGIN IMMEDIATE").and_then(|()| match lost.as_slice() {
             [] => Ok(()),
             lost => self.insert(&[lost]).map(drop),
         });
@@ -196,9 +214,11 @@ impl Store {
 
     fn insert(&mut self, batches: &[&[Frame]]) -> rusqlite::Result<Vec<usize>> {
         let arrived = self.books.arrived + 1;
-        let new = batches.iter().map(|batch| insert(&self.db, batch, arrived)).collect::<Result<Vec<_>, _>>()?;
+        let new = batches.iter().map(|batch| insert(&self.file.db, batch, arrived)).collect::<Result<Vec<_>, _>>()?;
         let added: usize = new.iter().sum();
-        let removed = if added > 0 { crate::retention::retain(&self.db, self.options.max_bytes, added)? } else { 0 };
+        let max_bytes =
+            self.file.room.limit().map_or(self.options.max_bytes, |limit| limit.min(self.options.max_bytes));
+        let removed = if added > 0 { crate::retention::retain(&self.file.db, max_bytes, added)? } else { 0 };
         self.books.arrived = arrived;
         self.books.frames = (self.books.frames + added as u64).saturating_sub(removed);
         self.books.unsynced += added as u64;
@@ -207,9 +227,57 @@ impl Store {
 
     /// Ends the transaction: the log has it, which the kernel keeps when the process dies.
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.db.execute_batch("COMMIT").map_err(|error| self.failed("append", error))?;
+        self.file.db.execute_batch("COMMIT").map_err(|error| self.failed("append", error))?;
         self.committed = self.books;
+        if self.file.log.is_full() {
+            self.carry_over();
+        }
         Ok(())
+    }
+
+    /// Carries the log over. What is in it is stored all the same when that fails: it is tried again at each commit and sync.
+    fn carry_over(&mut self) {
+        let OpenFile { db, log, room, .. } = &mut self.file;
+        let carried = log.carry_over(db, &self.path).and_then(|()| {
+            let pages: u64 = db
+                .pragma_query_value(None, "page_count", |row| row.get(0))
+                .map_err(|error| StoreError::sqlite(&self.path, "carry the log over", &error))?;
+            room.prepare(pages * file::PAGE_BYTES);
+            Ok(())
+        });
+        if let Err(error) = &carried
+            && self.stuck.as_ref() != Some(error)
+        {
+            tracing::error!(%error, "the store's log cannot be carried over: it grows for some time, and it is tried again");
+        }
+        self.stuck = carried.err();
+    }
+
+    fn check_that_the_log_may_grow(&mut self) -> Result<(), StoreError> {
+        if !self.file.log.is_overfull() {
+            return Ok(());
+        }
+        // A transaction that is open stays so; the log has an end before it.
+        if self.file.db.is_autocommit() {
+            self.carry_over();
+        }
+        self.stuck.clone().map_or(Ok(()), Err)
+    }
+
+    /// Where there is no room for what is attempted, carries the log over, which makes some in it, and attempts it again.
+    fn with_room_made<T>(&mut self, attempt: impl Fn(&mut Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let first = attempt(self);
+        if !matches!(first, Err(StoreError::Full { .. })) {
+            return first;
+        }
+        // With a tail, there is a transaction again.
+        self.abandon();
+        self.carry_over();
+        if self.stuck.is_some() {
+            self.roll_back();
+            return first;
+        }
+        attempt(self)
     }
 
     fn empty_tail(&mut self) {
@@ -230,8 +298,8 @@ impl Store {
 
     fn abandon(&mut self) {
         // SQLite has done it already where the disk was the reason.
-        if !self.db.is_autocommit()
-            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        if !self.file.db.is_autocommit()
+            && let Err(error) = self.file.db.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, store = %self.path.display(), "cannot roll back");
         }

@@ -4,9 +4,12 @@
 
 mod bad_files;
 mod crash;
+mod disk;
+mod faults;
 mod full_disk;
 mod handle;
 mod model;
+mod power;
 mod queries;
 mod retention;
 mod tail;

@@ -1,0 +1,104 @@
+//! A store that let go of its file: until that is back, or a new one is in its place.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::StoreError;
+use crate::file::{self, beside};
+use crate::store::{Options, Store};
+use crate::tail::Tail;
+
+/// What ends the name of a store that was set aside.
+const ASIDE: &str = ".damaged";
+/// What SQLite adds to the name of a file for those that belong to it.
+const PARTS: [&str; 2] = ["-wal", "-journal"];
+
+impl Store {
+    /// Moves a damaged store out of the way, to its name with `.damaged` at the end, and says where it is now. The next
+    /// [`open`](Self::open) begins a new one. One is kept: of two the larger, since a card that fails makes many small ones.
+    ///
+    /// Nobody may have it open. Cut off in between, it is done again.
+    pub fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+        let aside = beside(path, ASIDE);
+        move_aside(path, &aside)
+            .and_then(|()| file::sync_folder(path))
+            .map_err(|error| StoreError::io(path, "set aside", &error))?;
+        Ok(aside)
+    }
+
+    /// Lets go of the file as it is. What is in the tail stays there.
+    pub(crate) fn let_go(self) -> Box<Closed> {
+        self.file.leave_as_it_is();
+        let Self { path, options, tail, damaged, .. } = self;
+        Box::new(Closed { path, options, tail, damaged: damaged.get() })
+    }
+}
+
+fn move_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
+    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    // A log without its file is what is left when this was cut off half-way, or when somebody moved the file.
+    if path.exists() {
+        if length(aside) > length(path) {
+            tracing::warn!(store = %path.display(), kept = %aside.display(), "a damaged store is deleted: a larger one is kept already");
+            for part in PARTS {
+                delete(&beside(path, part))?;
+            }
+            return delete(path);
+        }
+        // Those of the one that goes belong to nothing that is kept.
+        for part in PARTS {
+            delete(&beside(aside, part))?;
+        }
+        fs::rename(path, aside)?;
+    }
+    for part in PARTS {
+        match fs::rename(beside(path, part), beside(aside, part)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn delete(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a store is without its file.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) path: PathBuf,
+    pub(crate) options: Options,
+    tail: Option<Tail>,
+    damaged: u64,
+}
+
+impl Closed {
+    /// Opens the store again if its file is there, and puts back what is in the tail. A new one would hide that the old one is gone.
+    pub(crate) fn open(self: Box<Self>) -> Result<Store, (Box<Self>, StoreError)> {
+        // Where the disk is gone, its folder often is not.
+        if fs::metadata(&self.path).is_err() {
+            let path = self.path.clone();
+            return Err((self, StoreError::Gone { path }));
+        }
+        self.open_or_create()
+    }
+
+    /// Opens what is there, or begins a new store, and puts back what is in the tail.
+    pub(crate) fn open_or_create(self: Box<Self>) -> Result<Store, (Box<Self>, StoreError)> {
+        match Store::open(&self.path, self.options) {
+            Ok(mut store) => {
+                store.damaged.set(self.damaged);
+                if let Some(tail) = self.tail {
+                    store.take_tail(tail);
+                }
+                Ok(store)
+            }
+            Err(error) => Err((self, error)),
+        }
+    }
+}
