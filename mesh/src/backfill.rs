@@ -28,8 +28,9 @@ pub struct Backfill {
     mesh: Mesh,
     gaps: Gaps,
     started: Instant,
-    asked: JoinSet<(Ticket, Result<Fetched, HistoryError>)>,
+    asked: JoinSet<(NodeId, Ticket, Result<Fetched, HistoryError>)>,
     fetched: VecDeque<Frame>,
+    repeats: u64,
     /// Connections may have come and gone unheard.
     look_up_peers: bool,
 }
@@ -49,6 +50,7 @@ impl Backfill {
             started: Instant::now(),
             asked: JoinSet::new(),
             fetched: VecDeque::new(),
+            repeats: 0,
             look_up_peers: true,
         }
     }
@@ -100,23 +102,47 @@ impl Backfill {
             if let Some(frame) = self.fetched.pop_front() {
                 return Ok(frame);
             }
-            if self.look_up_peers {
-                let peers = self.mesh.peers().await?;
-                self.gaps.peers_are(peers.iter().map(|peer| peer.id.as_str()));
-                self.look_up_peers = false;
-            }
-            self.ask();
-            let wake = self.gaps.ask_at().map(|at| tokio::time::Instant::from_std(self.started + at));
-            let wake = wake.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
-            tokio::select! {
-                Some(answered) = self.asked.join_next() => match answered {
-                    Ok((ticket, answer)) => self.take(ticket, answer)?,
-                    // Only the end of the runtime ends such a task.
-                    Err(_) => return Err(Error::Stopped),
-                },
-                () = tokio::time::sleep_until(wake) => {}
-            }
+            self.turn().await?;
         }
+    }
+
+    /// Asks what is to be asked, and waits until an answer has come, which is said to be about this node, or it is time to ask again.
+    pub(crate) async fn turn(&mut self) -> Result<Option<NodeId>, Error> {
+        if self.look_up_peers {
+            let peers = self.mesh.peers().await?;
+            self.gaps.peers_are(peers.iter().map(|peer| peer.id.as_str()));
+            self.look_up_peers = false;
+        }
+        self.ask();
+        let wake = self.gaps.ask_at().map(|at| tokio::time::Instant::from_std(self.started + at));
+        let wake = wake.unwrap_or_else(|| tokio::time::Instant::now() + LOOK_AGAIN);
+        tokio::select! {
+            Some(answered) = self.asked.join_next() => match answered {
+                Ok((node, ticket, answer)) => self.take(ticket, answer).map(|()| Some(node)),
+                // Only the end of the runtime ends such a task.
+                Err(_) => Err(Error::Stopped),
+            },
+            () = tokio::time::sleep_until(wake) => Ok(None),
+        }
+    }
+
+    /// What was fetched and not taken yet.
+    pub(crate) fn take_fetched(&mut self) -> impl Iterator<Item = Frame> + '_ {
+        self.fetched.drain(..)
+    }
+
+    pub(crate) fn gaps_mut(&mut self) -> &mut Gaps {
+        &mut self.gaps
+    }
+
+    /// Frames that came more than once.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// Since the beginning.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
     fn ask(&mut self) {
@@ -124,7 +150,7 @@ impl Backfill {
             && let Some(ask) = self.gaps.ask(self.started.elapsed())
         {
             let mesh = self.mesh.clone();
-            self.asked.spawn(async move { (ask.ticket, fetch(&mesh, ask).await) });
+            self.asked.spawn(async move { (ask.node, ask.ticket, fetch(&mesh, ask).await) });
         }
     }
 
@@ -153,14 +179,19 @@ impl Backfill {
         Ok(())
     }
 
-    fn see(&mut self, frame: &Frame) -> Sight {
-        let sight = self.gaps.see(frame.id());
+    pub(crate) fn see(&mut self, frame: &Frame) -> Sight {
+        if frame.kind() != Kind::ANNOUNCEMENT {
+            let sight = self.gaps.see(frame.id());
+            self.repeats += u64::from(sight == Sight::Repeat);
+            return sight;
+        }
+        // The latest is sent again now and then, and stands in every directory.
+        let sight = self.gaps.see_aside(frame.id());
         if sight == Sight::First
-            && frame.kind() == Kind::ANNOUNCEMENT
             && let Ok(Payload::Announcement(announcement)) = frame.payload()
             && let Some(previous) = announcement.previous
         {
-            self.gaps.announced(frame.node(), previous);
+            self.gaps.announced(frame.node(), frame.epoch(), previous);
         }
         sight
     }

@@ -12,6 +12,7 @@
 //! - *Held* only grows: a frame is [`Sight::First`] once, whatever is asked, answered or repeated.
 //! - A peer is never asked again for what it said it lacks, until it says that it has more.
 
+mod agenda;
 mod choice;
 mod holder;
 mod limits;
@@ -20,16 +21,18 @@ mod peer;
 mod question;
 mod ranges;
 mod run;
+mod succession;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use reading::{Epoch, FrameId, NodeId, Previous};
 
+use self::agenda::Agenda;
 use self::choice::Look;
 pub use self::limits::{GapLimits, GapSize};
 use self::node::{Kept, Node};
@@ -47,11 +50,7 @@ pub struct Gaps {
     peers: Peers,
     open: BTreeMap<Ticket, Open>,
     last_ticket: u64,
-    /// Nodes to look at, in turn: nobody is served twice before another once.
-    ready: VecDeque<NodeId>,
-    /// Nodes that stand in line for a peer.
-    waiting: BTreeMap<Arc<str>, VecDeque<NodeId>>,
-    timers: BTreeSet<(Duration, NodeId)>,
+    agenda: Agenda,
     /// Ranges of all runs, and claims of all holders.
     parts: usize,
     claims: usize,
@@ -66,6 +65,16 @@ pub enum Sight {
     Repeat,
     /// Of a node that nobody wants.
     Unwanted,
+}
+
+impl Sight {
+    fn of(first: Option<bool>) -> Self {
+        match first {
+            None => Self::Unwanted,
+            Some(true) => Self::First,
+            Some(false) => Self::Repeat,
+        }
+    }
 }
 
 /// How far a node's frames are together.
@@ -108,9 +117,7 @@ impl Gaps {
             peers: Peers::default(),
             open: BTreeMap::new(),
             last_ticket: 0,
-            ready: VecDeque::new(),
-            waiting: BTreeMap::new(),
-            timers: BTreeSet::new(),
+            agenda: Agenda::default(),
             parts: 0,
             claims: 0,
         }
@@ -135,11 +142,7 @@ impl Gaps {
         let Some(gone) = self.nodes.remove(node) else { return };
         self.parts -= gone.parts;
         self.claims -= gone.claims;
-        if let Some(wake) = gone.wake {
-            self.timers.remove(&(wake, *node));
-        }
-        self.waiting.values_mut().for_each(|line| line.retain(|waits| waits != node));
-        self.waiting.retain(|_, line| !line.is_empty());
+        self.agenda.forget(node);
     }
 
     /// The program has these frames already.
@@ -149,17 +152,28 @@ impl Gaps {
 
     /// A verified frame came, by whatever way.
     pub fn see(&mut self, id: FrameId) -> Sight {
-        let first = self.change(id.node, |node, limits| node.see(id.epoch, id.seq, limits));
-        match first {
-            None => Sight::Unwanted,
-            Some(true) => Sight::First,
-            Some(false) => Sight::Repeat,
-        }
+        Sight::of(self.change(id.node, |node, limits| node.see(id.epoch, id.seq, limits)))
     }
 
-    /// What an announcement of the node says of its run before.
-    pub fn announced(&mut self, node: NodeId, previous: Previous) {
-        self.change(node, |node, limits| node.announce(previous, limits));
+    /// The same for a frame that may come out of its turn, as announcements do out of directories: that it was heard is no reason to want what
+    /// was made after it.
+    pub fn see_aside(&mut self, id: FrameId) -> Sight {
+        Sight::of(self.change(id.node, |node, limits| node.see_aside(id.epoch, id.seq, limits)))
+    }
+
+    /// A verified frame came for which there is no room now: it is wanted, and will be fetched in its turn.
+    pub fn note(&mut self, id: FrameId) {
+        self.change(id.node, |node, limits| node.note(id.epoch, id.seq, limits));
+    }
+
+    /// A frame refers to this one, which is wanted for that reason even if it was made before the beginning.
+    pub fn need(&mut self, id: FrameId) {
+        self.change(id.node, |node, limits| node.need(id.epoch, id.seq, limits));
+    }
+
+    /// What an announcement of the node says of the run before its own.
+    pub fn announced(&mut self, node: NodeId, epoch: Epoch, previous: Previous) {
+        self.change(node, |node, limits| node.announce(epoch, previous, limits));
     }
 
     /// A peer can be asked.
@@ -196,30 +210,26 @@ impl Gaps {
     /// The next question, `None` until something happens or some time has passed. Call it until it says so, and again after every event and
     /// now and then, some times a second.
     pub fn ask(&mut self, now: Duration) -> Option<Ask> {
-        while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
-            self.timers.pop_first();
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.wake = None;
-            }
-            self.queue(id);
-        }
+        self.agenda.tick(now);
         if self.open.len() >= self.limits.in_flight {
             return None;
         }
-        // Who stood in line goes before who was just served.
-        while let Some(id) = self.next_waiting().or_else(|| self.ready.pop_front()) {
-            let Some(node) = self.nodes.get_mut(&id) else { continue };
-            node.queued = false;
+        let limit = self.limits.in_flight_per_peer;
+        while let Some(id) = {
+            let is_free = |name: &str| self.peers.get(name).is_none_or(|peer| peer.in_flight < limit);
+            self.agenda.next(is_free)
+        } {
+            let Some(node) = self.nodes.get(&id) else { continue };
             match node.look(&self.peers, &self.limits, now) {
                 Look::Ask(peer, question) => {
                     self.queue(id);
                     return Some(self.put(id, peer, question, now));
                 }
                 Look::Blocked(peer, wake) => {
-                    self.wake(id, wake);
-                    self.wait(id, peer);
+                    self.agenda.wake(id, wake);
+                    self.agenda.wait(id, peer);
                 }
-                Look::Until(wake) => self.wake(id, wake),
+                Look::Until(wake) => self.agenda.wake(id, wake),
             }
         }
         None
@@ -227,7 +237,7 @@ impl Gaps {
 
     /// When [`Gaps::ask`] may say something new though nothing happens.
     pub fn ask_at(&self) -> Option<Duration> {
-        self.timers.first().map(|(at, _)| *at)
+        self.agenda.next_wake()
     }
 
     /// What came of a question.
@@ -278,6 +288,11 @@ impl Gaps {
         self.nodes.get(node).map(Node::gone).unwrap_or_default()
     }
 
+    /// Whether the node itself has said what it has: otherwise there may be frames that nobody has told of.
+    pub fn is_confirmed(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_some_and(|node| node.author_answered)
+    }
+
     /// How many frames of the node were given up because its holes were too many ([`GapLimits::ranges_per_run`]).
     pub fn given_up(&self, node: &NodeId) -> u64 {
         self.nodes.get(node).map_or(0, Node::given_up)
@@ -290,11 +305,46 @@ impl Gaps {
 
     /// How far the node's frames are together; `Complete` for one that is not wanted.
     pub fn standing(&self, node: &NodeId) -> Standing {
-        let asks = self
-            .open
-            .values()
-            .any(|open| open.node == *node && self.peers.get(&open.peer).is_some_and(Peer::is_hopeful));
-        self.nodes.get(node).map_or(Standing::Complete, |node| node.standing(&self.peers, asks))
+        let Some(wanted) = self.nodes.get(node) else { return Standing::Complete };
+        // A summary that is asked for as a matter of routine is not waited for.
+        let matters = |open: &Open| matches!(open.question, Question::Frames { .. }) || !wanted.open.is_empty();
+        let asks = self.open.values().any(|open| {
+            open.node == *node && matters(open) && self.peers.get(&open.peer).is_some_and(Peer::is_hopeful)
+        });
+        wanted.standing(&self.peers, asks)
+    }
+
+    /// Asks for nothing of a node from this frame on, by run and seq, until told otherwise.
+    pub(crate) fn ask_below(&mut self, id: NodeId, ceiling: Option<(Epoch, u64)>) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.ceiling != ceiling) {
+            node.ceiling = ceiling;
+            self.queue(id);
+        }
+    }
+
+    /// The first frame of a node that is missing and stands above `given_up`.
+    pub(crate) fn first_missing(&self, node: &NodeId, given_up: Option<(Epoch, u64)>) -> Option<(Epoch, u64)> {
+        self.nodes.get(node)?.first_missing(given_up)
+    }
+
+    /// The first frame of a node that is to come from a peer that offers it.
+    pub(crate) fn first_offered(&self, node: &NodeId) -> Option<(Epoch, u64)> {
+        self.nodes.get(node)?.first_offered(&self.peers)
+    }
+
+    /// The last frame of a node that is known or said to exist.
+    pub(crate) fn horizon(&self, node: &NodeId) -> Option<(Epoch, u64)> {
+        self.nodes.get(node)?.horizon()
+    }
+
+    /// Where a frame stands among all of its node's.
+    pub(crate) fn place(&self, node: &NodeId, frame: (Epoch, u64)) -> (usize, u64) {
+        self.nodes.get(node).map_or((usize::MAX, frame.1), |node| node.place(frame))
+    }
+
+    /// Whether so many peers were asked about a node that what is known of it may be acted on.
+    pub(crate) fn is_explored(&self, node: &NodeId) -> bool {
+        self.nodes.get(node).is_none_or(|node| node.is_explored(&self.peers))
     }
 
     /// The nodes that are wanted.
@@ -306,30 +356,6 @@ impl Gaps {
     pub fn size(&self) -> GapSize {
         let (nodes, in_flight) = (self.nodes.len(), self.open.len());
         GapSize { nodes, ranges: self.parts, claims: self.claims, in_flight }
-    }
-
-    /// A node stands in line for a peer that is asked as much as may be. In one line only: that is enough to come to its turn.
-    fn wait(&mut self, id: NodeId, peer: Arc<str>) {
-        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.waits) {
-            node.waits = true;
-            self.waiting.entry(peer).or_default().push_back(id);
-        }
-    }
-
-    /// The next node in line for a peer that can be asked again, or has gone.
-    fn next_waiting(&mut self) -> Option<NodeId> {
-        let limit = self.limits.in_flight_per_peer;
-        let is_free = |name: &Arc<str>| self.peers.get(name).is_none_or(|peer| peer.in_flight < limit);
-        let name = self.waiting.keys().find(|name| is_free(name)).cloned()?;
-        let line = self.waiting.get_mut(&name)?;
-        let id = line.pop_front();
-        if line.is_empty() {
-            self.waiting.remove(&name);
-        }
-        if let Some(node) = id.and_then(|id| self.nodes.get_mut(&id)) {
-            node.waits = false;
-        }
-        id
     }
 
     /// Takes a question down as asked.
@@ -412,19 +438,8 @@ impl Gaps {
     }
 
     fn queue(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.queued) {
-            node.queued = true;
-            self.ready.push_back(id);
-        }
-    }
-
-    fn wake(&mut self, id: NodeId, wake: Option<Duration>) {
-        let Some(node) = self.nodes.get_mut(&id) else { return };
-        if let Some(before) = std::mem::replace(&mut node.wake, wake) {
-            self.timers.remove(&(before, id));
-        }
-        if let Some(at) = wake {
-            self.timers.insert((at, id));
+        if self.nodes.contains_key(&id) {
+            self.agenda.queue(id);
         }
     }
 }

@@ -148,6 +148,7 @@ pub(crate) enum Command {
     Interest { selectors: Vec<Selector>, reply: oneshot::Sender<()> },
     Member { place: (Label, Label), reply: oneshot::Sender<()> },
     Nodes { reply: oneshot::Sender<Vec<Frame>> },
+    Reach { nodes: Vec<NodeId>, at_once: usize, enough: usize },
     History { peer: String, request: Request, reply: oneshot::Sender<Result<Response, HistoryError>> },
     Stop { linger: Duration, reply: oneshot::Sender<()> },
 }
@@ -179,6 +180,12 @@ impl Mesh {
     /// The latest announcement of every node that was ever heard of, own included.
     pub async fn nodes(&self) -> Result<Vec<Frame>, Error> {
         self.ask(|reply| Command::Nodes { reply }).await
+    }
+
+    /// Dials announced nodes that are not connected, the first `at_once` of `nodes` that can be dialled, while fewer than `enough` peers are
+    /// connected: to ask a node itself for its past. Whether it comes to anything is an event.
+    pub async fn reach(&self, nodes: Vec<NodeId>, at_once: usize, enough: usize) -> Result<(), Error> {
+        self.commands.send(Command::Reach { nodes, at_once, enough }).await.map_err(|_| Error::Stopped)
     }
 
     /// Replaces the interest. Topics that are not wanted any more are left.

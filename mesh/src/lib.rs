@@ -10,7 +10,7 @@
 //! peer relays only topics that it has joined itself. So one address is enough.
 //!
 //! Gossip has no memory: a frame that was published while a subscriber was away is missing there, until [`Backfill`] has fetched it from whoever
-//! keeps it and serves it ([`History`]). The mesh itself keeps none.
+//! keeps it and serves it ([`History`]). The mesh itself keeps none. [`Replay`] is both together, of each node in order.
 
 mod address;
 mod admission;
@@ -32,9 +32,11 @@ mod history;
 mod listen;
 mod metrics;
 mod occasion;
+mod order;
 mod protocol;
 mod random;
 mod recent;
+mod replay;
 mod seen;
 mod swarm;
 mod task;
@@ -51,6 +53,8 @@ pub use gaps::{Answer, Ask, GapLimits, GapSize, Gaps, Gone, Question, Ranges, Si
 pub use gate::Gate;
 pub use handle::{Events, Mesh, MeshEvent, Peer, Published};
 pub use history::{ANSWER_BYTES, Answering, Batch, History, HistoryError, MAX_RUNS, Summary};
+pub use order::{Order, OrderLimits, Released};
+pub use replay::{Account, Next, Replay, ReplayConfig};
 pub use task::start;
 pub use topic::MAX_TOPICS;
 

@@ -231,6 +231,7 @@ impl Task {
             Command::Nodes { reply } => {
                 let _ = reply.send(self.directory.nodes().map(|(frame, _)| frame.clone()).collect());
             }
+            Command::Reach { nodes, at_once, enough } => self.reach(&nodes, at_once, enough),
             Command::History { peer, request, reply } => self.ask_history(&peer, request, reply),
             // The loop sees to it.
             Command::Stop { reply, .. } => drop(reply),

@@ -79,8 +79,7 @@ impl Node {
     pub(crate) fn standing(&self, peers: &Peers, asks: bool) -> Standing {
         let hopeful = |name: &Arc<str>| peers.get(name).is_some_and(Peer::is_hopeful);
         let offered = self.holders.iter().any(|(name, holder)| hopeful(name) && self.offer(holder).is_some());
-        // A summary that is asked for as a matter of routine is not waited for.
-        if offered || asks && (self.frames_in_flight > 0 || !self.open.is_empty()) {
+        if offered || asks {
             return Standing::Waiting;
         }
         let answered = |name: &Arc<str>| self.holders.get(name).is_some_and(|holder| holder.answered);
@@ -95,6 +94,16 @@ impl Node {
         }
     }
 
+    /// Whether the node itself was asked, or as many others as are asked at once, one of which had something; or all there are.
+    pub(crate) fn is_explored(&self, peers: &Peers) -> bool {
+        let answered = |name: &Arc<str>| self.holders.get(name).is_some_and(|holder| holder.answered);
+        let hopeful = || peers.connected.iter().filter(|(_, peer)| peer.is_hopeful());
+        let several = self.holders.values().filter(|holder| holder.answered).count() >= EXPLORED_AT_ONCE as usize;
+        self.author_answered
+            || several && self.holders.values().any(|holder| !holder.claims.is_empty())
+            || hopeful().all(|(name, _)| answered(name))
+    }
+
     /// Whether something is missing that nobody who answers offers.
     fn is_uncovered(&self, peers: &Peers, now: Duration) -> bool {
         !self.open.is_empty()
@@ -104,23 +113,33 @@ impl Node {
             })
     }
 
-    /// The first thing that a holder has and that is wanted.
+    /// The first thing, by run and seq, that a holder has and that is wanted.
     pub(crate) fn offer(&self, holder: &Holder) -> Option<(Epoch, RangeInclusive<u64>)> {
-        let offers =
-            holder.claims.iter().filter_map(|(epoch, claim)| Some((claim.rank, *epoch, self.part(epoch, claim)?)));
-        offers.min_by_key(|(rank, ..)| *rank).map(|(_, epoch, seqs)| (epoch, seqs))
+        let none = Ranges::default();
+        let offers = holder.claims.iter().filter_map(|(epoch, claim)| {
+            let asked = self.asked.get(epoch).unwrap_or(&none);
+            Some((*epoch, self.part(epoch, claim, holder.is_author, asked)?))
+        });
+        offers.min_by_key(|(epoch, seqs)| self.place((*epoch, *seqs.start())))
     }
 
-    fn part(&self, epoch: &Epoch, claim: &Claim) -> Option<RangeInclusive<u64>> {
+    /// The first part of a run that a claim offers and that is wanted, and not being asked for. What its author gave away it surely has.
+    pub(crate) fn part(
+        &self,
+        epoch: &Epoch,
+        claim: &Claim,
+        is_author: bool,
+        asked: &Ranges,
+    ) -> Option<RangeInclusive<u64>> {
         let none = Ranges::default();
-        let asked = self.asked.get(epoch).unwrap_or(&none);
-        let Some(run) = self.runs.get(epoch) else { return claim.offers(claim.from, &none, asked) };
+        let Some(run) = self.runs.get(epoch) else { return claim.offers(claim.from..=claim.last(), &none, asked) };
+        let last = if is_author { claim.last().max(run.end()) } else { claim.last() };
         let from = match run.from() {
-            from if run.is_by_author() => from?,
-            Some(from) => from.min(claim.from),
-            None => claim.from,
+            from if run.is_by_author() => from,
+            Some(from) => Some(from.min(claim.from)),
+            None => Some(claim.from),
         };
-        claim.offers(from.max(run.floor()), run.held(), asked)
+        run.wanted(from, last).find_map(|part| claim.offers(part, run.held(), asked))
     }
 
     fn frames_to_ask(
@@ -130,14 +149,23 @@ impl Node {
         now: Duration,
         wait: &mut Wait,
     ) -> Option<(Arc<str>, Epoch, RangeInclusive<u64>)> {
-        let mut best: Option<(&Peer, &Arc<str>, Epoch, RangeInclusive<u64>)> = None;
+        let ceiling = self.ceiling.map(|ceiling| (ceiling, self.place(ceiling)));
+        let mut best: Option<(_, &Arc<str>, Epoch, RangeInclusive<u64>)> = None;
         for (name, holder) in &self.holders {
             let Some(peer) = peers.get(name) else { continue };
-            let Some((epoch, seqs)) = self.offer(holder) else { continue };
-            if wait.allows(name, peer, limits, now)
-                && best.as_ref().is_none_or(|(other, ..)| peer.load() < other.load())
-            {
-                best = Some((peer, name, epoch, seqs));
+            let Some((epoch, mut seqs)) = self.offer(holder) else { continue };
+            let place = self.place((epoch, *seqs.start()));
+            if let Some(((ceiling_epoch, ceiling_seq), ceiling_place)) = ceiling {
+                if place >= ceiling_place {
+                    continue;
+                }
+                if epoch == ceiling_epoch {
+                    seqs = *seqs.start()..=(*seqs.end()).min(ceiling_seq - 1);
+                }
+            }
+            let rank = (place, peer.load());
+            if wait.allows(name, peer, limits, now) && best.as_ref().is_none_or(|(other, ..)| rank < *other) {
+                best = Some((rank, name, epoch, seqs));
             }
         }
         best.map(|(_, name, epoch, seqs)| (name.clone(), epoch, seqs))

@@ -36,8 +36,6 @@ pub(crate) struct Holder {
 /// What it says it has of one run.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// Runs are asked for in the order in which the holder told them.
-    pub(crate) rank: usize,
     /// From where on the frames are wanted, by what this holder says.
     pub(crate) from: u64,
     first: u64,
@@ -60,12 +58,12 @@ impl Holder {
         self.answered = true;
         let mut before = std::mem::take(&mut self.claims);
         let mut news = false;
-        for (rank, (run, from)) in summary.runs.iter().zip(starts).enumerate().rev() {
+        for (run, from) in summary.runs.iter().zip(starts).rev() {
             if self.claims.len() >= room {
                 break;
             }
             let Some(from) = from.filter(|_| run.first_seq <= run.last_seq && admits(&run.epoch)) else { continue };
-            let mut claim = Claim::new(rank, run, from);
+            let mut claim = Claim::new(run, from);
             match before.remove(&run.epoch) {
                 // It has no more than before: what it lacked it lacks.
                 Some(old) if run.frames <= old.frames && run.last_seq <= old.last => {
@@ -85,14 +83,24 @@ impl Holder {
 }
 
 impl Claim {
-    fn new(rank: usize, run: &EpochRange, from: u64) -> Self {
+    fn new(run: &EpochRange, from: u64) -> Self {
         let EpochRange { first_seq, last_seq, frames, .. } = *run;
-        Self { rank, from, first: first_seq, last: last_seq, frames, lacks: Ranges::default(), span: SPAN }
+        Self { from, first: first_seq, last: last_seq, frames, lacks: Ranges::default(), span: SPAN }
     }
 
-    /// What it may be asked for, from `from` on, that is not held or asked of another already.
-    pub(crate) fn offers(&self, from: u64, held: &Ranges, asked: &Ranges) -> Option<RangeInclusive<u64>> {
-        let sought = self.first.max(from)..=self.last;
+    /// The last that it has, as it says.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// What it may be asked for of what is wanted, that is not held or asked of another already.
+    pub(crate) fn offers(
+        &self,
+        wanted: RangeInclusive<u64>,
+        held: &Ranges,
+        asked: &Ranges,
+    ) -> Option<RangeInclusive<u64>> {
+        let sought = self.first.max(*wanted.start())..=*wanted.end();
         let (first, last) = first_in_none(sought, &[held, asked, &self.lacks])?.into_inner();
         Some(first..=last.min(first.saturating_add(self.span - 1)))
     }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use reading::{Epoch, Previous};
 
-use super::holder::{Holder, starts};
+use super::holder::{Claim, Holder, starts};
+use super::peer::{Peer, Peers};
 use super::ranges::{Ranges, in_none};
 use super::run::Run;
+use super::succession::Succession;
 use super::{GapLimits, Gone, Since};
 use crate::history::Summary;
 
@@ -34,12 +36,9 @@ pub(crate) struct Node {
     /// Whether the node itself ever answered.
     pub(crate) author_answered: bool,
     pub(crate) explored: u32,
-    /// Whether it waits in line to be looked at.
-    pub(crate) queued: bool,
-    /// Whether it stands in line for a peer.
-    pub(crate) waits: bool,
-    /// When it is to be looked at again.
-    pub(crate) wake: Option<Duration>,
+    /// Nothing from this frame on is asked for now.
+    pub(crate) ceiling: Option<(Epoch, u64)>,
+    succession: Succession,
     /// Runs were forgotten, so that a run that nobody has heard of may have been delivered: only what is heard is believed to be new.
     forgot: bool,
     /// Ranges that the runs take memory for.
@@ -75,9 +74,8 @@ impl Node {
             pace: 0.0,
             author_answered: false,
             explored: 0,
-            queued: false,
-            waits: false,
-            wake: None,
+            ceiling: None,
+            succession: Succession::default(),
             forgot: false,
             parts: 0,
             claims: 0,
@@ -87,27 +85,56 @@ impl Node {
 
     /// Takes note of a frame. False when it is a repeat.
     pub(crate) fn see(&mut self, epoch: Epoch, seq: u64, limits: &GapLimits) -> bool {
-        let claimed = if self.runs.contains_key(&epoch) { None } else { self.claimed_from(&epoch) };
-        let misses = self.open.contains(&epoch);
-        let first = self.change(epoch, limits, |run| {
-            run.want(claimed, false);
+        self.learn(epoch, limits, |run| {
             run.want_heard(seq);
             run.see(seq)
+        })
+    }
+
+    /// The same for a frame that says nothing of those after it.
+    pub(crate) fn see_aside(&mut self, epoch: Epoch, seq: u64, limits: &GapLimits) -> bool {
+        self.learn(epoch, limits, |run| run.see(seq))
+    }
+
+    /// A frame exists, and is to be fetched in its turn.
+    pub(crate) fn note(&mut self, epoch: Epoch, seq: u64, limits: &GapLimits) {
+        self.learn(epoch, limits, |run| {
+            run.want_heard(seq);
+            run.made(seq);
+        });
+    }
+
+    /// A frame is referred to.
+    pub(crate) fn need(&mut self, epoch: Epoch, seq: u64, limits: &GapLimits) {
+        self.learn(epoch, limits, |run| run.need(seq));
+    }
+
+    /// A run is heard of by a frame of it.
+    fn learn<T>(&mut self, epoch: Epoch, limits: &GapLimits, learn: impl FnOnce(&mut Run) -> T) -> T {
+        let claimed = if self.runs.contains_key(&epoch) { None } else { self.claimed_from(&epoch) };
+        let misses = self.open.contains(&epoch);
+        let learnt = self.change(epoch, limits, |run| {
+            run.want(claimed, false);
+            learn(run)
         });
         if !misses && self.open.contains(&epoch) {
             self.hurry();
         }
-        first
+        learnt
     }
 
     pub(crate) fn hold(&mut self, epoch: Epoch, seqs: RangeInclusive<u64>, limits: &GapLimits) {
         self.change(epoch, limits, |run| run.hold(seqs));
     }
 
-    /// An announcement says where the run before ended.
-    pub(crate) fn announce(&mut self, previous: Previous, limits: &GapLimits) {
-        if previous.last_seq == 0 || !self.admits(&previous.epoch) {
+    /// An announcement says where the run before ended. What follows a run that is wanted is wanted from its first frame on.
+    pub(crate) fn announce(&mut self, epoch: Epoch, previous: Previous, limits: &GapLimits) {
+        if previous.last_seq == 0 || previous.epoch == epoch || !self.admits(&previous.epoch) {
             return;
+        }
+        self.succession.follows(previous.epoch, epoch);
+        if self.runs.get(&previous.epoch).is_some_and(|run| run.from().is_some()) {
+            self.change(epoch, limits, |run| run.want(Some(1), false));
         }
         let misses = self.open.contains(&previous.epoch);
         self.change(previous.epoch, limits, |run| run.made(previous.last_seq));
@@ -123,7 +150,10 @@ impl Node {
         let Some(mut holder) = self.holders.remove(peer) else { return };
         holder.tell(summary, &starts, room, |epoch| self.admits(epoch));
         let is_author = holder.is_author;
+        let told: Vec<Epoch> = summary.runs.iter().map(|run| run.epoch).collect();
+        self.succession.told(&told, is_author);
         self.holders.insert(peer.clone(), holder);
+        self.forget_order(limits);
         self.weigh();
         for (run, from) in summary.runs.iter().zip(&starts).filter(|(run, _)| run.first_seq <= run.last_seq) {
             if is_author && self.admits(&run.epoch) {
@@ -230,6 +260,7 @@ impl Node {
     fn change<T>(&mut self, epoch: Epoch, limits: &GapLimits, change: impl FnOnce(&mut Run) -> T) -> T {
         if !self.runs.contains_key(&epoch) {
             self.make_room(limits);
+            self.succession.heard(epoch);
             self.born += 1;
             let mut run = Run::new(self.born);
             if self.since == Since::Beginning {
@@ -269,6 +300,50 @@ impl Node {
         let Self { holders, runs, .. } = self;
         holders.values_mut().for_each(|holder| holder.claims.retain(|epoch, _| runs.contains_key(epoch)));
         self.weigh();
+    }
+
+    /// Keeps the order of those runs only of which there are frames, or claims, when too many were told of.
+    fn forget_order(&mut self, limits: &GapLimits) {
+        if self.succession.len() > 4 * limits.runs_per_node {
+            let claimed = self.holders.values().flat_map(|holder| holder.claims.keys());
+            self.succession.keep(&claimed.chain(self.runs.keys()).copied().collect());
+        }
+    }
+
+    /// Where a frame stands among all of the node's: first by run, then by seq.
+    pub(crate) fn place(&self, (epoch, seq): (Epoch, u64)) -> (usize, u64) {
+        (self.succession.position(&epoch), seq)
+    }
+
+    /// The last that is known or said to exist.
+    pub(crate) fn horizon(&self) -> Option<(Epoch, u64)> {
+        let epoch = self.succession.newest()?;
+        let claims = self.holders.values().filter_map(|holder| holder.claims.get(&epoch)).map(Claim::last);
+        let end = self.runs.get(&epoch).map_or(0, Run::end);
+        Some((epoch, claims.chain([end]).max().unwrap_or(end)))
+    }
+
+    /// The first frame, by run and seq, that is missing and stands above `given_up`.
+    pub(crate) fn first_missing(&self, given_up: Option<(Epoch, u64)>) -> Option<(Epoch, u64)> {
+        let (start_run, start_seq) = given_up.map_or((0, 0), |last| self.place(last));
+        let missing = self.open.iter().filter_map(|epoch| {
+            let position = self.succession.position(epoch);
+            let above = if position == start_run { start_seq } else { 0 };
+            let first = self.runs.get(epoch).filter(|_| position >= start_run)?.first_missing(above)?;
+            Some((*epoch, first))
+        });
+        missing.min_by_key(|at| self.place(*at))
+    }
+
+    /// The first frame, by run and seq, that a peer offers from whom it may be expected, whether or not it is being asked for.
+    pub(crate) fn first_offered(&self, peers: &Peers) -> Option<(Epoch, u64)> {
+        let none = Ranges::default();
+        let hopeful = self.holders.iter().filter(|(name, _)| peers.get(name).is_some_and(Peer::is_hopeful));
+        let claims = hopeful.flat_map(|(_, holder)| holder.claims.iter().map(|claim| (holder.is_author, claim)));
+        let offered = claims.filter_map(|(is_author, (epoch, claim))| {
+            Some((*epoch, *self.part(epoch, claim, is_author, &none)?.start()))
+        });
+        offered.min_by_key(|at| self.place(*at))
     }
 
     /// Gives up half of the holes of its most scattered run.

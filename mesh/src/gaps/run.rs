@@ -21,9 +21,14 @@ pub(crate) struct Run {
     /// Below this seq, what was not held was given up.
     floor: u64,
     given_up: u64,
+    /// Frames before `from` that are wanted all the same: announcements that later frames refer to.
+    needed: Ranges,
     /// The how-manieth run of its node that was heard of.
     pub(crate) born: u64,
 }
+
+/// Ranges of frames before the beginning that are wanted all the same; beyond, what refers to further ones stays unexplained.
+const MAX_NEEDED: usize = 64;
 
 impl Run {
     pub(crate) fn new(born: u64) -> Self {
@@ -81,14 +86,37 @@ impl Run {
         self.dropped_to = self.dropped_to.max(to);
     }
 
+    /// A later frame refers to this one.
+    pub(crate) fn need(&mut self, seq: u64) {
+        if seq >= self.floor && !self.held.contains(seq) && self.needed.parts() < MAX_NEEDED {
+            self.needed.insert(seq..=seq);
+            self.end = self.end.max(seq);
+        }
+    }
+
     pub(crate) fn missing(&self) -> Vec<RangeInclusive<u64>> {
-        let Some(from) = self.from else { return Vec::new() };
-        in_none(from.max(self.floor)..=self.end, &[&self.held, &self.gone]).collect()
+        let sets = [&self.held, &self.gone];
+        self.wanted(self.from, self.end).flat_map(|part| in_none(part, &sets).collect::<Vec<_>>()).collect()
     }
 
     pub(crate) fn misses_any(&self) -> bool {
-        let Some(from) = self.from else { return false };
-        first_in_none(from.max(self.floor)..=self.end, &[&self.held, &self.gone]).is_some()
+        self.first_missing(0).is_some()
+    }
+
+    /// The first that is missing above `seq`.
+    pub(crate) fn first_missing(&self, seq: u64) -> Option<u64> {
+        let sets = [&self.held, &self.gone];
+        let wanted = self.wanted(self.from, self.end);
+        let above = wanted.map(|part| (*part.start()).max(seq.saturating_add(1))..=*part.end());
+        above.filter(|part| !part.is_empty()).find_map(|part| first_in_none(part, &sets)).map(|part| *part.start())
+    }
+
+    /// What is wanted from `from` up to `last`, and what is needed before it, in order.
+    pub(crate) fn wanted(&self, from: Option<u64>, last: u64) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let (floor, from) = (self.floor, from.map(|from| from.max(self.floor)));
+        let before = from.map_or(u64::MAX, |from| from.saturating_sub(1));
+        let needed = self.needed.iter().map(move |part| (*part.start()).max(floor)..=(*part.end()).min(before));
+        needed.chain(from.map(|from| from..=last)).filter(|part| !part.is_empty())
     }
 
     /// What is gone of what is wanted, and whether retention took it.
@@ -134,7 +162,7 @@ impl Run {
 
     /// What its memory goes by.
     pub(crate) fn parts(&self) -> usize {
-        self.held.parts() + self.gone.parts()
+        self.held.parts() + self.gone.parts() + self.needed.parts()
     }
 
     /// Gives the lowest holes up until the run takes no more than `parts` ranges. Their frames count as held from then on.
@@ -160,6 +188,7 @@ impl Run {
         }
         self.held.remove(0..=last);
         self.gone.remove(0..=last);
+        self.needed.remove(0..=last);
         self.floor = floor;
     }
 }

@@ -103,7 +103,7 @@ fn what_the_author_no_longer_has_is_gone_and_taken_all_the_same_when_another_has
 fn the_run_before_is_missed_as_far_as_the_announcement_says() {
     let mut gaps = wanting(Since::Beginning, GapLimits::default());
     gaps.see(id(B, 1));
-    gaps.announced(NODE, Previous { epoch: A, last_seq: 40 });
+    gaps.announced(NODE, B, Previous { epoch: A, last_seq: 40 });
     assert_eq!(gaps.missing(&NODE), [(A, 1..=40)]);
     gaps.hold(NODE, A, 1..=35);
     assert_eq!(gaps.missing(&NODE), [(A, 36..=40)]);

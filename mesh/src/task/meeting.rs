@@ -11,7 +11,7 @@ use libp2p::request_response::{Event, Message, OutboundFailure, ResponseChannel}
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{DialError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, identify, mdns, ping};
-use reading::{Frame, FrameError, Label};
+use reading::{Frame, FrameError, Label, NodeId};
 
 use super::gossip::{gauge, peer_of};
 use super::{Connected, Task};
@@ -224,6 +224,25 @@ impl Task {
                 if peer == self.own_peer || self.dialer.is_engaged(&peer) {
                     continue;
                 }
+                let addresses = announcement.addresses.iter().filter_map(|address| address.as_str().parse().ok());
+                asked += usize::from(self.dialer.ask(peer, addresses, now));
+            }
+        }
+        self.dial_due(now);
+    }
+
+    /// Dials nodes by their announcements.
+    pub(super) fn reach(&mut self, nodes: &[NodeId], at_once: usize, enough: usize) {
+        let now = Instant::now();
+        let most = at_once.min(enough.saturating_sub(self.peers.len()));
+        let mut asked = 0;
+        for node in nodes {
+            if asked >= most {
+                break;
+            }
+            let Some(announcement) = self.directory.latest(node).cloned() else { continue };
+            let Some(peer) = peer_of(*node).filter(|peer| *peer != self.own_peer) else { continue };
+            if !self.dialer.is_engaged(&peer) {
                 let addresses = announcement.addresses.iter().filter_map(|address| address.as_str().parse().ok());
                 asked += usize::from(self.dialer.ask(peer, addresses, now));
             }

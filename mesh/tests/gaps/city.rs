@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use mesh::GapLimits;
+use mesh::{GapLimits, OrderLimits};
 
-use crate::simulation::{City, Weather};
+use crate::simulation::City;
+use crate::weather::Weather;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,6 +27,7 @@ fn village() -> Weather {
         retention_percent: 30,
         since: None,
         limits: GapLimits::default(),
+        order: None,
     }
 }
 
@@ -37,18 +39,20 @@ fn given(name: &str) -> Option<u64> {
 fn each_seed(seeds: std::ops::Range<u64>, weather: impl Fn(u64) -> Weather) {
     let times = given("MAGPIE_SEEDS").unwrap_or(1);
     let all = seeds.start..seeds.start + (seeds.end - seeds.start) * times;
-    let mut sums = [0; 5];
+    let mut sums = [0; 6];
     for seed in given("MAGPIE_SEED").map_or(all, |seed| seed..seed + 1) {
         let _says_which = Seed(seed);
         let mut city = City::new(weather(seed), seed);
         city.run();
         city.check();
         let (made, delivered) = (city.made() as u64, city.delivered.len() as u64);
-        let counts = [made, delivered, city.gone(), city.repeats, city.asks];
+        let counts = [made, delivered, city.gone(), city.repeats, city.asks, city.late];
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
-    let [made, delivered, gone, repeats, asks] = sums;
-    println!("{made} frames made, {delivered} delivered, {gone} gone, {repeats} repeats dropped, {asks} questions");
+    let [made, delivered, gone, repeats, asks, late] = sums;
+    println!(
+        "{made} frames made, {delivered} delivered, {late} late, {gone} gone, {repeats} repeats dropped, {asks} questions"
+    );
 }
 
 struct Seed(u64);
@@ -74,6 +78,17 @@ fn liars_delay_but_hide_nothing() {
 #[test]
 fn who_asks_for_what_came_since_a_time_gets_all_of_it() {
     each_seed(20_000..20_200, |_| Weather { since: Some(HOUR / 2), ..village() });
+}
+
+#[test]
+fn in_order_nothing_is_lost_either_however_little_is_held_back() {
+    let little = OrderLimits { frames_per_node: 4, bytes: 2_000, ..OrderLimits::default() };
+    each_seed(30_000..30_060, |seed| Weather {
+        liars: (seed % 6) as usize,
+        since: (seed % 3 == 0).then_some(HOUR / 2),
+        order: Some(if seed % 2 == 0 { little } else { OrderLimits::default() }),
+        ..village()
+    });
 }
 
 /// A few hours, so that it takes seconds; `MAGPIE_HOURS` runs it for as long as wanted.

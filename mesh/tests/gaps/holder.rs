@@ -92,7 +92,7 @@ impl Shelf {
 }
 
 /// What a liar says that it has: every run that there is, to the end of the numbers, and some that never were.
-pub(crate) fn boast(runs: &[Epoch], random: &mut crate::simulation::Random) -> Summary {
+pub(crate) fn boast(runs: &[Epoch], random: &mut crate::weather::Random) -> Summary {
     let invented: Vec<Epoch> = (0..3).map(|_| Epoch(random.next().to_le_bytes())).collect();
     let all = runs.iter().copied().chain(invented).map(|epoch| EpochRange {
         epoch,

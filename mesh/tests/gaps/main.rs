@@ -10,3 +10,4 @@
 mod city;
 mod holder;
 mod simulation;
+mod weather;

@@ -1,51 +1,25 @@
 //! One subscriber's engine in a simulated city, under a virtual clock. Everything follows from the seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh::{Answer, Ask, GapLimits, Gaps, Question, Ranges, Sight, Since, Standing};
+use mesh::{Answer, Ask, Gaps, Order, Question, Ranges, Released, Sight, Since, Standing};
 use reading::{Epoch, FrameId, NodeId, Previous};
 
 use crate::holder::{Holder, LIARS, Manner, Shelf, boast};
+use crate::weather::{Random, Weather};
 
 /// How long an answer that does not come is waited for.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames of one answer.
 const PAGE: u64 = 300;
-
-/// What a simulated city is like.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Weather {
-    pub(crate) nodes: usize,
-    /// So many of them come and go as peers; the others' frames come by way of these until it is over.
-    pub(crate) near: usize,
-    pub(crate) caches: usize,
-    pub(crate) liars: usize,
-    pub(crate) lasts: Duration,
-    /// How long it may take afterwards, with everybody connected, until nothing is missing.
-    pub(crate) heals_in: Duration,
-    /// Between two frames of a node.
-    pub(crate) interval: Duration,
-    /// Of a hundred live frames, so many do not come.
-    pub(crate) loss_percent: u64,
-    /// Of a hundred questions, so many are lost.
-    pub(crate) unanswered_percent: u64,
-    /// Of a hundred frames, so many each cache has.
-    pub(crate) cached_percent: u64,
-    /// Between two changes of one peer's connection, on average.
-    pub(crate) churn: Duration,
-    /// Between two restarts of a node.
-    pub(crate) restart: Duration,
-    /// Of a hundred restarts, so many lose the last frames.
-    pub(crate) power_cut_percent: u64,
-    /// Of a hundred restarts, so many take the oldest frames.
-    pub(crate) retention_percent: u64,
-    pub(crate) since: Option<Duration>,
-    pub(crate) limits: GapLimits,
-}
+/// Bytes of one frame.
+const FRAME: usize = 100;
+/// How often it is looked whether something was waited for long enough.
+const TICK: Duration = Duration::from_secs(10);
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -66,6 +40,11 @@ pub(crate) struct City {
     peers: Vec<(Arc<str>, Holder, bool)>,
     by_name: BTreeMap<Arc<str>, usize>,
     pub(crate) engine: Gaps,
+    pub(crate) order: Option<Order<FrameId>>,
+    ticked: Duration,
+    /// The last frame of each run that came in its turn.
+    last: BTreeMap<(NodeId, Epoch), u64>,
+    pub(crate) late: u64,
     asked: BTreeMap<u64, (Ask, usize)>,
     pub(crate) delivered: BTreeSet<FrameId>,
     pub(crate) repeats: u64,
@@ -84,30 +63,6 @@ struct Author {
     previous: Option<Previous>,
 }
 
-/// splitmix64.
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn around(&mut self, mean: Duration) -> Duration {
-        mean / 4 + Duration::from_millis(self.below(3 * mean.as_millis() as u64 / 2))
-    }
-}
-
 impl City {
     pub(crate) fn new(weather: Weather, seed: u64) -> Self {
         let mut random = Random(seed);
@@ -122,6 +77,10 @@ impl City {
             peers: Vec::new(),
             by_name: BTreeMap::new(),
             engine,
+            order: weather.order.map(Order::new),
+            ticked: Duration::ZERO,
+            last: BTreeMap::new(),
+            late: 0,
             asked: BTreeMap::new(),
             delivered: BTreeSet::new(),
             repeats: 0,
@@ -144,6 +103,7 @@ impl City {
             self.nodes.push(Author { id, epoch, seq: 0, runs: vec![epoch], previous: None });
             self.add_peer(id.to_string().into(), Manner::Honest);
             assert!(self.engine.want(id, since));
+            self.order.iter_mut().for_each(|order| order.want(id, Duration::ZERO));
             let first = self.random.around(self.weather.interval);
             self.at(first, Event::Measures(number));
             let restart = self.random.around(self.weather.restart);
@@ -188,6 +148,9 @@ impl City {
     fn run_until(&mut self, end: Duration) {
         while let Some(time) = self.next_time().filter(|time| *time <= end) {
             self.now = time;
+            if time >= self.ticked + TICK {
+                self.tick();
+            }
             if self.events.peek().is_some_and(|next| next.0.0 <= time) {
                 let event = self.events.pop().map(|next| next.0.2);
                 event.into_iter().for_each(|event| self.happens(event));
@@ -195,13 +158,15 @@ impl City {
             self.ask();
         }
         self.now = end;
+        self.tick();
     }
 
     /// When something happens next, or the engine wants to ask though nothing does.
     fn next_time(&self) -> Option<Duration> {
         let event = self.events.peek().map(|next| next.0.0);
         let wakes = self.engine.ask_at().map(|at| at.max(self.now));
-        event.into_iter().chain(wakes).min()
+        let ticks = self.order.as_ref().filter(|order| !order.all_settled()).map(|_| self.now.max(self.ticked + TICK));
+        event.into_iter().chain(wakes).chain(ticks).min()
     }
 
     fn happens(&mut self, event: Event) {
@@ -241,9 +206,15 @@ impl City {
         // Gossip comes through whoever is connected, the author or another.
         let connected = self.peers[node].2 || self.random.percent(20);
         if connected && !self.random.percent(self.weather.loss_percent) {
-            self.see(id, previous);
-            if self.random.percent(3) {
-                self.see(id, previous);
+            for _ in 0..1 + usize::from(self.random.percent(3)) {
+                if self.order.as_ref().is_none_or(|order| order.takes(&self.engine, id)) {
+                    self.see(id, previous);
+                } else if id.seq == 1 {
+                    self.engine.need(id);
+                } else {
+                    self.engine.note(id);
+                }
+                self.release(id.node);
             }
         }
     }
@@ -286,13 +257,54 @@ impl City {
     }
 
     fn see(&mut self, id: FrameId, previous: Option<Previous>) {
-        match self.engine.see(id) {
-            Sight::First => assert!(self.delivered.insert(id), "delivered twice: {id}"),
-            Sight::Repeat => self.repeats += 1,
-            Sight::Unwanted => panic!("{id} is wanted"),
+        // The first of a run is its announcement, and may come out of a directory.
+        let sight = if id.seq == 1 { self.engine.see_aside(id) } else { self.engine.see(id) };
+        match (sight, &mut self.order) {
+            (Sight::First, None) => self.deliver(id),
+            (Sight::First, Some(order)) => order.put(id, id, FRAME),
+            (Sight::Repeat, _) => self.repeats += 1,
+            (Sight::Unwanted, _) => panic!("{id} is wanted"),
         }
         if let Some(previous) = previous {
-            self.engine.announced(id.node, previous);
+            self.engine.announced(id.node, id.epoch, previous);
+        }
+    }
+
+    fn deliver(&mut self, id: FrameId) {
+        assert!(self.delivered.insert(id), "delivered twice: {id}");
+    }
+
+    fn release(&mut self, node: NodeId) {
+        let mut released = VecDeque::new();
+        if let Some(order) = &mut self.order {
+            order.release(&mut self.engine, node, self.now, &mut released);
+        }
+        self.take(released);
+    }
+
+    fn tick(&mut self) {
+        self.ticked = self.now;
+        let mut released = VecDeque::new();
+        if let Some(order) = &mut self.order {
+            order.tick(&mut self.engine, self.now, &mut released);
+            let limits = self.weather.order.unwrap();
+            let under_way = self.weather.limits.in_flight * PAGE as usize * FRAME;
+            assert!(order.held_bytes() <= limits.bytes + under_way, "{} bytes are held", order.held_bytes());
+        }
+        self.take(released);
+    }
+
+    fn take(&mut self, released: VecDeque<Released<FrameId>>) {
+        for Released { item: id, late } in released {
+            self.deliver(id);
+            self.late += u64::from(late);
+            if !late {
+                let before = self.last.insert((id.node, id.epoch), id.seq);
+                assert!(
+                    before.is_none_or(|before| before < id.seq),
+                    "{id} came after {before:?} and was not called late"
+                );
+            }
         }
     }
 
@@ -360,6 +372,7 @@ impl City {
         };
         self.note_lacks(peer, &ask, &answer);
         self.engine.answered(ticket, answer, self.now);
+        self.release(ask.node);
     }
 
     fn send(&mut self, peer: usize, node: NodeId, epoch: Epoch, seqs: RangeInclusive<u64>) -> Answer {
@@ -431,6 +444,7 @@ impl City {
         assert!(lost.is_empty(), "{} of {} not delivered, first {:?}", lost.len(), surviving.len(), lost.first());
         assert!(self.delivered.iter().all(|id| self.made.contains_key(id)));
         for author in &self.nodes {
+            assert!(self.order.as_ref().is_none_or(|order| order.held_frames(&author.id) == 0), "{} waits", author.id);
             assert_eq!(self.engine.missing(&author.id), [], "{}", author.id);
             assert_eq!(self.engine.standing(&author.id), Standing::Complete, "{}", author.id);
             assert_eq!(self.engine.given_up(&author.id), 0);

@@ -6,6 +6,8 @@ mod crowd;
 mod history;
 mod hostile;
 mod meeting;
+mod replay;
+mod shelf;
 mod support;
 #[path = "../../src/testing.rs"]
 #[allow(dead_code, reason = "the unit tests use the rest")]
