@@ -1,5 +1,7 @@
 //! What a node can be told. `packaging/magpie.toml` is the annotated example, and a test loads it.
 
+mod fields;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -64,7 +66,7 @@ pub struct MeshConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct SensorsConfig {
     /// Time between two readings of a sensor.
-    #[serde(deserialize_with = "interval")]
+    #[serde(deserialize_with = "fields::interval")]
     pub interval: Duration,
     /// Buses to use, e.g. `/dev/i2c-1`; every I2C bus of the machine where it is empty.
     pub buses: Vec<PathBuf>,
@@ -87,7 +89,7 @@ pub struct MuxConfig {
     /// Its bus as announced, e.g. `i2c-1`; every bus where it is not said.
     pub bus: Option<String>,
     /// Its address.
-    #[serde(deserialize_with = "mux_address")]
+    #[serde(deserialize_with = "fields::mux_address")]
     pub address: u8,
 }
 
@@ -96,17 +98,17 @@ pub struct MuxConfig {
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct ChipConfig {
     /// What it is, e.g. `BME280`.
-    #[serde(deserialize_with = "from_str")]
+    #[serde(deserialize_with = "fields::from_str")]
     pub model: Model,
     /// Its bus as announced, e.g. `i2c-1`; the first where it is not said.
     pub bus: Option<String>,
     /// Its address; the chip's usual one where it is not said.
     pub address: Option<u8>,
     /// The multiplexer's port that it is behind, e.g. `0x70.3`; any where it is not said.
-    #[serde(default, deserialize_with = "some_port")]
+    #[serde(default, deserialize_with = "fields::some_port")]
     pub port: Option<Port>,
     /// Time between two readings; that of all sensors where it is not said.
-    #[serde(default, deserialize_with = "some_interval")]
+    #[serde(default, deserialize_with = "fields::some_interval")]
     pub interval: Option<Duration>,
     /// What is different about its quality tests.
     #[serde(default)]
@@ -145,7 +147,7 @@ impl<'de> Deserialize<'de> for ChipConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct PublishConfig {
     /// Quantity to topic: each good value also goes to that topic as one unsigned line of JSON.
-    #[serde(deserialize_with = "plain_topics")]
+    #[serde(deserialize_with = "fields::plain_topics")]
     pub plain: BTreeMap<Quantity, String>,
 }
 
@@ -154,13 +156,17 @@ pub struct PublishConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct StoreConfig {
     /// The oldest frames go when the store is larger than this.
-    #[serde(deserialize_with = "store_bytes")]
+    #[serde(deserialize_with = "fields::store_bytes")]
     pub max_bytes: u64,
     /// A power cut costs at most this much; a longer one spares the card.
-    #[serde(deserialize_with = "interval")]
+    #[serde(deserialize_with = "fields::interval")]
     pub sync_interval: Duration,
-    /// A directory in memory that outlives the process, for what was not synced yet; without one each frame goes to the card at once.
-    #[serde(deserialize_with = "directory")]
+    /// What other nodes of the area say is kept in the runtime directory up to this size; not at all where it is 0.
+    #[serde(deserialize_with = "fields::neighbours_bytes")]
+    pub neighbours_max_bytes: u64,
+    /// A directory in memory that outlives the process, for what was not synced yet and for what neighbours say; without one each
+    /// frame goes to the card at once, and nothing is kept of the neighbours.
+    #[serde(deserialize_with = "fields::directory")]
     pub runtime_directory: Option<PathBuf>,
 }
 
@@ -169,7 +175,7 @@ pub struct StoreConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     /// Address and port; off where it is empty.
-    #[serde(deserialize_with = "socket_address")]
+    #[serde(deserialize_with = "fields::socket_address")]
     pub listen: Option<SocketAddr>,
 }
 
@@ -283,6 +289,7 @@ impl Default for StoreConfig {
         Self {
             max_bytes: 256 * 1024 * 1024,
             sync_interval: store::Options::default().sync_interval,
+            neighbours_max_bytes: 16 * 1024 * 1024,
             runtime_directory: variable("RUNTIME_DIRECTORY"),
         }
     }
@@ -345,81 +352,6 @@ fn default_state() -> PathBuf {
 
 fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-// === fields with a rule of their own ===
-
-/// Shorter is a flood on the mesh, longer looks like a dead sensor to everybody.
-const INTERVAL: std::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(24 * 3600);
-
-fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let interval: Duration = humantime_serde::deserialize(deserializer)?;
-    if INTERVAL.contains(&interval) {
-        Ok(interval)
-    } else {
-        Err(serde::de::Error::custom("a time from \"50ms\" to \"24h\" is wanted here"))
-    }
-}
-
-fn some_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    interval(deserializer).map(Some)
-}
-
-fn some_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Port>, D::Error> {
-    from_str(deserializer).map(Some)
-}
-
-fn mux_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    let address = u8::deserialize(deserializer)?;
-    if hal::MUX_ADDRESSES.contains(&address) {
-        Ok(address)
-    } else {
-        Err(serde::de::Error::custom("a multiplexer's address is from 0x70 to 0x77"))
-    }
-}
-
-fn from_str<'de, D: Deserializer<'de>, T: std::str::FromStr<Err: std::fmt::Display>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-}
-
-fn store_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let bytes = u64::deserialize(deserializer)?;
-    if bytes >= 1024 * 1024 {
-        Ok(bytes)
-    } else {
-        Err(serde::de::Error::custom("at least 1048576 bytes are wanted: less is soon gone"))
-    }
-}
-
-fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    PathBuf::deserialize(deserializer).map(|path| (!path.as_os_str().is_empty()).then_some(path))
-}
-
-fn socket_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse()
-        .map(Some)
-        .map_err(|_| serde::de::Error::custom(format!("\"{text}\" is no address and port, such as \"0.0.0.0:4711\"")))
-}
-
-fn plain_topics<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Quantity, String>, D::Error> {
-    BTreeMap::<String, String>::deserialize(deserializer)?
-        .into_iter()
-        .map(|(quantity, topic)| {
-            let quantity = quantity.parse().map_err(serde::de::Error::custom)?;
-            if topic.is_empty() || topic.len() > 128 || topic.starts_with("magpie/") {
-                return Err(serde::de::Error::custom(format!(
-                    "\"{topic}\" is no plain topic: use 1 to 128 bytes that do not start with magpie/"
-                )));
-            }
-            Ok((quantity, topic))
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,36 +1,65 @@
-//! What the node serves of the past: its own frames.
+//! What the node serves of the past: its own frames, and its neighbours' as far as it heard them.
 
+use std::future::ready;
 use std::ops::RangeInclusive;
 
 use mesh::{Answering, Batch, History, Summary};
 use reading::{Epoch, NodeId};
 use store::{StoreError, StoreHandle};
 
-/// The node's store, for peers that ask for the past.
+use crate::storage::Storage;
+
+/// What the node keeps, for peers that ask for the past.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    own: StoreHandle,
+    own: NodeId,
+    storage: Storage,
+    neighbours: Option<StoreHandle>,
+}
+
+/// Where a node's frames would be.
+enum Place {
+    Here(StoreHandle),
+    /// They are kept, but not to be had now.
+    NotNow,
+    Nowhere,
 }
 
 impl Kept {
-    /// Serves what is in the node's store.
-    pub fn new(own: StoreHandle) -> Self {
-        Self { own }
+    /// Serves the frames of `own` from its storage, and those of others from the cache of neighbours, where there is one.
+    pub fn new(own: NodeId, storage: Storage, neighbours: Option<StoreHandle>) -> Self {
+        Self { own, storage, neighbours }
+    }
+
+    fn place(&self, node: NodeId) -> Place {
+        if node == self.own {
+            self.storage.store().cloned().map_or(Place::NotNow, Place::Here)
+        } else {
+            self.neighbours.clone().map_or(Place::Nowhere, Place::Here)
+        }
     }
 }
 
 impl History for Kept {
     fn summary(&self, node: NodeId, since_us: Option<i64>) -> Answering<Summary> {
-        let store = self.own.clone();
-        Box::pin(async move { answered(summary(&store, node, since_us).await) })
+        match self.place(node) {
+            Place::Here(store) => Box::pin(async move { answered(summary(&store, node, since_us).await) }),
+            Place::NotNow => Box::pin(ready(None)),
+            Place::Nowhere => Box::pin(ready(Some(Summary::default()))),
+        }
     }
 
     fn frames(&self, node: NodeId, epoch: Epoch, seqs: RangeInclusive<u64>, max_bytes: usize) -> Answering<Batch> {
-        let store = self.own.clone();
-        Box::pin(async move {
-            let batch = answered(store.range(node, epoch, seqs, max_bytes).await)?;
-            Some(Batch { frames: batch.frames, next_seq: batch.next_seq })
-        })
+        match self.place(node) {
+            Place::Here(store) => Box::pin(async move {
+                let batch = answered(store.range(node, epoch, seqs, max_bytes).await)?;
+                Some(Batch { frames: batch.frames, next_seq: batch.next_seq })
+            }),
+            Place::NotNow => Box::pin(ready(None)),
+            Place::Nowhere => {
+                Box::pin(ready(Some(Batch { frames: Vec::new(), next_seq: seqs.end().saturating_add(1) })))
+            }
+        }
     }
 }
 

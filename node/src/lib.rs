@@ -15,6 +15,7 @@ mod keys;
 mod link;
 mod memory;
 mod metrics;
+mod neighbours;
 mod plain;
 mod quality;
 mod recorder;
@@ -22,10 +23,12 @@ mod sampler;
 mod schedule;
 pub mod sensors;
 mod status;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod timekeeping;
 mod truth;
+mod wear;
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,10 +39,10 @@ use axum::Router;
 use axum::routing::get;
 use hal::Led;
 use prometheus_client::registry::Registry;
-use reading::{Author, Epoch, NodeId, Place, Previous};
+use reading::{Author, Epoch, NodeId, Place};
 use service::http::HttpError;
 use service::{Health, Metrics as Exposition, Program};
-use store::{Store, StoreError, StoreHandle};
+use store::StoreError;
 use tokio::sync::mpsc;
 
 pub use crate::config::{
@@ -79,7 +82,7 @@ pub enum StartError {
     /// The key.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The store.
+    /// The store is another process's. Any other trouble with it does not stop a node.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The seqno floor.
@@ -105,14 +108,13 @@ impl Node {
         let key = key::load_or_create(&config.state.join("node.key"))?;
         let id = key.id();
         let floor = floor::SeqnoFloor::load(&config.state.join("seqno-floor")).map_err(StartError::Floor)?;
-        let options = store::Options { max_bytes: config.store.max_bytes, sync_interval: config.store.sync_interval };
-        let mut store = Store::open(&config.state.join("frames.db"), options)?;
-        if let Some(directory) = &config.store.runtime_directory
-            && let Err(error) = store.keep_tail(directory)
-        {
-            tracing::warn!(%error, "the store has no tail");
-        }
-        let previous = store.latest_epoch(id)?.map(|(epoch, last_seq)| Previous { epoch, last_seq });
+        let location = storage::Location {
+            path: config.state.join("frames.db"),
+            key: config.state.join("node.key"),
+            node: id,
+            options: store::Options { max_bytes: config.store.max_bytes, sync_interval: config.store.sync_interval },
+            runtime_directory: config.store.runtime_directory.clone(),
+        };
         let clock = clock::Clock::new().map_err(StartError::Clock)?;
         let mut epoch = [0; 8];
         getrandom::fill(&mut epoch).map_err(StartError::Randomness)?;
@@ -123,6 +125,15 @@ impl Node {
         let metrics = Arc::new(metrics::Metrics::new(&mut registry));
         let exposition = Exposition::default();
         exposition.set("node", registry);
+        let storage = storage::Storage::default();
+        let keeping = Arc::new(health.component("store"));
+        match storage.open(&location).await {
+            // Two of one key would contradict each other.
+            Err(storage::OpenError::Store(error @ StoreError::InUse { .. })) => return Err(error.into()),
+            Err(error) => keeping.not_ready(storage::not_kept(&error)),
+            // The first frame that is kept makes it ready.
+            Ok(()) => {}
+        }
         let board = Arc::new(status::StatusBoard::new(health.component("sensors"), Led::open(config.led.gpio)));
         let server = match config.http.listen {
             Some(address) => Some(service::http::Server::bind(address, router(&health, &exposition, &board)).await?),
@@ -137,37 +148,24 @@ impl Node {
             stopping.stopping();
             service::systemd::stopping();
         });
-        let store = StoreHandle::spawn(store)?;
-        let closing = store.clone();
-        program.spawn("store", async move |stop| {
-            stop.cancelled().await;
-            closing.close().await
-        });
+        let (opened, told) = (storage.clone(), keeping.clone());
+        program.spawn("store", async move |stop| storage::open_in_time(opened, location, told, stop).await);
         let (records, orders) = mpsc::channel(RECORDS);
-        let history = Arc::new(history::Kept::new(store.clone()));
-        let link = link::Link::new(
-            &config,
-            key.clone(),
-            history,
-            floor,
-            records.clone(),
-            &health,
-            metrics.clone(),
-            exposition,
-        );
+        let (neighbours, keeper) = open_neighbours(&config.store, id, &metrics).unzip();
+        let kept = keeper.as_ref().map(neighbours::Keeper::store);
+        if let Some(keeper) = keeper {
+            program.spawn("neighbours", async move |stop| keeper.run(stop).await);
+        }
+        let history = Arc::new(history::Kept::new(id, storage.clone(), kept));
+        let company = link::Company { records: records.clone(), neighbours, history };
+        let link = link::Link::new(&config, key, floor, company, &health, metrics.clone(), exposition);
         program.spawn("mesh", async move |stop| link.run(stop).await);
-        let about = recorder::About {
-            place: place.clone(),
-            position: config.position.map(|p| p.0),
-            previous,
-            sync_interval: config.store.sync_interval,
-        };
+        let about = recorder::About { place: place.clone(), position: config.position.map(|p| p.0) };
         let recorder = recorder::Recorder::new(
             about,
             author,
             clock,
-            store,
-            health.component("store"),
+            storage::Writer::new(storage, config.store.sync_interval, keeping, metrics.clone()),
             metrics,
             plain::PlainPublisher::new(config.publish.plain),
         );
@@ -199,6 +197,29 @@ impl Node {
     /// Where it answers about its health; `None` where that is off.
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+}
+
+/// Where what others say is kept, if anywhere.
+fn open_neighbours(
+    config: &StoreConfig,
+    own: NodeId,
+    metrics: &Arc<metrics::Metrics>,
+) -> Option<(neighbours::Neighbours, neighbours::Keeper)> {
+    if config.neighbours_max_bytes == 0 {
+        return None;
+    }
+    let directory = config.runtime_directory.as_deref();
+    match neighbours::open(directory, own, config.neighbours_max_bytes, metrics.clone()) {
+        Ok(opened) => Some(opened),
+        Err(why @ neighbours::Off::NoDirectory) => {
+            tracing::info!(%why, "what the neighbours say is not kept");
+            None
+        }
+        Err(why) => {
+            tracing::warn!(%why, "what the neighbours say is not kept");
+            None
+        }
     }
 }
 

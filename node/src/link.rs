@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mesh::{Events, History, Mesh, MeshEvent};
 use prometheus_client::registry::Registry;
-use reading::NodeKey;
+use reading::{NodeKey, Selector};
 use service::{Component, Health, Metrics as Exposition};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::config::{Config, DialAddress};
 use crate::floor::{self, SeqnoFloor, Verdict};
 use crate::metrics::Metrics;
+use crate::neighbours::Neighbours;
 use crate::recorder::Record;
 
 /// A mesh task that has not turned its loop for this long hangs, and only a restart helps.
@@ -34,12 +35,24 @@ enum Left {
     ClockIsRight,
 }
 
+/// Whom the mesh has to do with in this process.
+#[derive(Debug)]
+pub struct Company {
+    /// Told of the mesh and of its addresses.
+    pub records: mpsc::Sender<Record>,
+    /// Given what others say, where that is kept.
+    pub neighbours: Option<Neighbours>,
+    /// Asked for the past.
+    pub history: Arc<dyn History>,
+}
+
 /// The mesh of one node.
 pub struct Link {
     config: mesh::Config,
     announce: Vec<String>,
     floor: SeqnoFloor,
     records: mpsc::Sender<Record>,
+    neighbours: Option<Neighbours>,
     health: Component,
     metrics: Arc<Metrics>,
     exposition: Exposition,
@@ -47,17 +60,18 @@ pub struct Link {
 
 impl Link {
     /// Nothing is opened yet.
-    #[allow(clippy::too_many_arguments, reason = "each is somebody that the mesh has to do with")]
     pub fn new(
         config: &Config,
         key: NodeKey,
-        history: Arc<dyn History>,
         floor: SeqnoFloor,
-        records: mpsc::Sender<Record>,
+        company: Company,
         health: &Health,
         metrics: Arc<Metrics>,
         exposition: Exposition,
     ) -> Self {
+        let Company { records, neighbours, history } = company;
+        // Every label is one of a selector's too: there is no other outcome. Nobody's frames are of interest where none are kept.
+        let area = format!("{}/{}/#", config.city, config.area).parse::<Selector>();
         let texts = |addresses: &[DialAddress]| addresses.iter().map(|address| address.0.clone()).collect();
         Self {
             config: mesh::Config {
@@ -66,12 +80,14 @@ impl Link {
                 mdns: config.mesh.mdns,
                 try_local: config.mesh.local,
                 member: Some((config.city.clone(), config.area.clone())),
+                interest: area.into_iter().filter(|_| neighbours.is_some()).collect(),
                 history: Some(history),
                 ..mesh::Config::new(key)
             },
             announce: texts(&config.mesh.announce),
             floor,
             records,
+            neighbours,
             health: health.component_with_heartbeat("mesh", STALLED_MESH),
             metrics,
             exposition,
@@ -174,6 +190,11 @@ impl Link {
             tokio::select! {
                 () = stop.cancelled() => return Left::Stopped,
                 event = events.next() => match event {
+                    Some(MeshEvent::Frame { frame, .. }) => {
+                        if let Some(neighbours) = &self.neighbours {
+                            neighbours.heard(frame);
+                        }
+                    }
                     Some(MeshEvent::Listening { address }) => {
                         info!(address, "listening");
                         if addresses.insert(address) {

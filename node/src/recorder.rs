@@ -6,11 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mesh::Mesh;
-use reading::{
-    Announcement, Author, Event, EventCode, Frame, Payload, Place, Position, Previous, Readings, Sensor, Stamp, Text,
-};
-use service::Component;
-use store::StoreHandle;
+use reading::{Announcement, Author, Event, EventCode, Frame, Payload, Place, Position, Readings, Sensor, Stamp, Text};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +15,7 @@ use tracing::{error, info, warn};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::plain::PlainPublisher;
+use crate::storage::{NotKept, Writer};
 
 /// What the recorder is asked to do.
 #[derive(Debug)]
@@ -37,8 +34,8 @@ pub enum Record {
 
 /// How often the clocks are looked at beside the frames: what was measured before the time was known should not wait for the next reading.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
-/// A sync that is this many intervals late is not late by accident.
-const OVERDUE_SYNCS: u32 = 3;
+/// Between two events about the store: a disk that works now and then makes no flood.
+const STORE_EVENT_SPACING: Duration = Duration::from_secs(60);
 
 /// What does not change while the node runs.
 #[derive(Debug)]
@@ -47,10 +44,6 @@ pub struct About {
     pub place: Place,
     /// Where on earth, if the owner says so.
     pub position: Option<Position>,
-    /// The epoch before this one.
-    pub previous: Option<Previous>,
-    /// How often the store goes to the disk.
-    pub sync_interval: Duration,
 }
 
 /// Numbers, signs, stores and publishes.
@@ -58,15 +51,26 @@ pub struct Recorder {
     about: About,
     author: Author,
     clock: Clock,
-    store: StoreHandle,
-    health: Component,
+    store: Writer,
     metrics: Arc<Metrics>,
     plain: PlainPublisher,
     mesh: Option<Mesh>,
     sensors: Option<Vec<Sensor>>,
     addresses: Vec<Text<128>>,
     announced: Option<Announced>,
-    store_works: bool,
+    fix: Option<Frame>,
+    keeping: Keeping,
+}
+
+/// How the store does, and what was said of it last.
+#[derive(Debug, Default)]
+struct Keeping {
+    /// Why the last frame was not kept.
+    trouble: Option<NotKept>,
+    /// Frames of the trouble now, or of that before.
+    live_only: u64,
+    /// Whether the last event said that it fails, and when that was.
+    told: Option<(bool, Instant)>,
 }
 
 /// The newest announcement.
@@ -82,8 +86,7 @@ impl Recorder {
         about: About,
         author: Author,
         clock: Clock,
-        store: StoreHandle,
-        health: Component,
+        store: Writer,
         metrics: Arc<Metrics>,
         plain: PlainPublisher,
     ) -> Self {
@@ -92,14 +95,14 @@ impl Recorder {
             author,
             clock,
             store,
-            health,
             metrics,
             plain,
             mesh: None,
             sensors: None,
             addresses: Vec::new(),
             announced: None,
-            store_works: true,
+            fix: None,
+            keeping: Keeping::default(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Recorder {
                 _ = look.tick() => {}
             }
             self.fix_clock().await;
+            self.tell_of_store().await;
         }
         orders.close();
         while let Some(order) = orders.recv().await {
@@ -165,7 +169,7 @@ impl Recorder {
             sensors,
             firmware: Text::lossy(env!("CARGO_PKG_VERSION")),
             position: self.about.position,
-            previous: self.about.previous,
+            previous: self.store.previous(),
             certificate: Vec::new(),
         };
         if self.announced.as_ref().is_some_and(|announced| announced.announcement == announcement) {
@@ -201,7 +205,20 @@ impl Recorder {
                 "the time is known: what was measured in this boot is dated by it"
             );
             self.metrics.clock_fixes.inc();
-            self.record_at(stamp, &Payload::ClockFix(fix)).await;
+            self.fix = self.record_at(stamp, &Payload::ClockFix(fix)).await;
+        }
+    }
+
+    /// Says that frames are not kept, or are kept again, and announces what a store that was opened late knows of the run before.
+    async fn tell_of_store(&mut self) {
+        if self.announced.is_none() {
+            return;
+        }
+        let Some(event) = self.keeping.event(Instant::now()) else { return };
+        let is_back = event.code == EventCode::STORE_BACK;
+        drop(self.record(&Payload::Event(event)).await);
+        if is_back {
+            self.announce().await;
         }
     }
 
@@ -228,35 +245,44 @@ impl Recorder {
         Some(frame)
     }
 
-    /// Commits a frame. A store that does not write does not silence the node: it goes on live, and says so in its health.
+    /// Commits a frame. A store that does not take it does not silence the node: it goes on live, and says so.
     async fn commit(&mut self, frame: &Frame) {
-        match self.store.append(vec![frame.clone()]).await {
-            Ok(_) => {
-                let stats = self.store.stats();
-                self.metrics.set_store(&stats);
-                match stats.last_sync_age(Instant::now()) {
-                    Some(age) if stats.unsynced > 0 && age > OVERDUE_SYNCS * self.about.sync_interval => {
-                        self.health.degraded(format!(
-                            "nothing reached the disk for {} s and a power cut would take it; is the card worn out or full?",
-                            age.as_secs()
-                        ));
-                    }
-                    _ => self.health.ready(),
-                }
-                if !self.store_works {
-                    self.store_works = true;
-                    info!("the store writes again");
-                }
+        let announcement = self.announced.as_ref().map(|announced| announced.frame.clone());
+        let context: Vec<Frame> = announcement.into_iter().chain(self.fix.clone()).collect();
+        let kept = self.store.keep(frame, &context).await;
+        self.keeping.note(kept.err());
+    }
+}
+
+impl Keeping {
+    fn note(&mut self, trouble: Option<NotKept>) {
+        match (&self.trouble, &trouble) {
+            (None, Some(error)) => {
+                self.live_only = 0;
+                error!(%error, "the store takes nothing; readings go out live but are not kept");
             }
-            Err(error) => {
-                self.metrics.store_failures.inc();
-                self.health.not_ready(format!("the store does not write: {error}"));
-                if self.store_works {
-                    self.store_works = false;
-                    error!(%error, "the store does not write; readings go out live but are not kept");
-                }
+            (Some(_), None) => {
+                info!(live_only = self.live_only, "the store works again; what went out meanwhile was live only");
             }
+            _ => {}
         }
+        self.live_only += u64::from(trouble.is_some());
+        self.trouble = trouble;
+    }
+
+    /// What to tell of the store now.
+    fn event(&mut self, now: Instant) -> Option<Event> {
+        let fails = self.trouble.is_some();
+        let told = self.told.is_some_and(|(told, _)| told);
+        if fails == told || self.told.is_some_and(|(_, at)| now.saturating_duration_since(at) < STORE_EVENT_SPACING) {
+            return None;
+        }
+        self.told = Some((fails, now));
+        let (code, detail) = match &self.trouble {
+            Some(error) => (EventCode::STORE_FAILED, error.to_string()),
+            None => (EventCode::STORE_BACK, format!("{} frames were live only", self.live_only)),
+        };
+        Some(Event { code, sensor: None, detail: Text::lossy(&detail) })
     }
 }
 
@@ -266,7 +292,7 @@ async fn publish(mesh: &Mesh, frame: &Frame, metrics: &Metrics) {
         // The mesh task has ended, which ends the program with its reason; the frame is in the store.
         Err(error) => {
             metrics.publish_failures.inc();
-            warn!(frame = %frame.id(), %error, "a frame was stored but not published");
+            warn!(frame = %frame.id(), %error, "a frame was not published");
         }
     }
 }

@@ -1,9 +1,53 @@
-//! A node that signs frames, for the tests of this crate.
+//! A node that signs frames, and a disk to keep them on, for the tests of this crate.
+
+use std::time::Duration;
 
 use reading::{
     Announcement, Author, BootId, ClockState, Epoch, Flag, Frame, Label, NodeId, NodeKey, Payload, Place, Quantity,
     Reading, Readings, Reason, Stamp, Text,
 };
+use store::Options;
+
+use crate::storage::{Location, Storage};
+
+/// A state directory with a key in it, as of a node that has been started before.
+pub(crate) struct Disk {
+    pub(crate) folder: tempfile::TempDir,
+}
+
+impl Disk {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("node.key"), "a key").unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn location(&self, node: NodeId, max_bytes: u64) -> Location {
+        Location {
+            path: self.folder.path().join("frames.db"),
+            key: self.folder.path().join("node.key"),
+            node,
+            options: Options { max_bytes, sync_interval: Duration::from_secs(60) },
+            runtime_directory: None,
+        }
+    }
+
+    /// A storage that could be opened.
+    pub(crate) async fn storage(&self, node: NodeId, max_bytes: u64) -> Storage {
+        let storage = Storage::default();
+        storage.open(&self.location(node, max_bytes)).await.unwrap();
+        storage
+    }
+}
+
+/// Looks again and again, for longer than anything here takes on a loaded machine.
+pub(crate) async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = std::time::Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < Duration::from_secs(60), "never: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
 
 pub(crate) const MINUTE_US: i64 = 60_000_000;
 

@@ -1,4 +1,4 @@
-//! What a node is given that is wrong: it says what and what to do, and touches nothing.
+//! What a node is given that is wrong: it says what and what to do, and takes nothing away.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -27,7 +27,10 @@ fn refused(files: &NodeFiles, code: i32) -> Result<String> {
 
 /// Files of a node that has run, with a store and a key in them.
 fn after_a_run(config: &NodeConfig) -> Result<NodeFiles> {
-    let files = NodeFiles::new(config)?;
+    runs_until_ready(NodeFiles::new(config)?)
+}
+
+fn runs_until_ready(files: NodeFiles) -> Result<NodeFiles> {
     let server = files.http()?;
     let mut node = files.simulate(magpie::here()?)?;
     http::wait_for_status(server, "/readyz", 200, MEETING).with_context(|| node.tail())?;
@@ -44,27 +47,31 @@ fn says(text: &str, all: &[&str]) -> Result<()> {
 }
 
 #[test]
-fn a_torn_store_is_refused_and_kept() -> Result<()> {
+fn a_torn_store_is_moved_aside_and_the_node_begins_a_new_one() -> Result<()> {
     let files = after_a_run(&quiet("torn")?)?;
     // The first page still says that it is a store.
     let mut bytes = fs::read(files.store())?;
     bytes.iter_mut().skip(FIRST_PAGE).for_each(|byte| *byte = 0xa5);
     ensure!(bytes.len() > FIRST_PAGE, "the store has {} bytes", bytes.len());
-    fs::write(files.store(), bytes)?;
-    let torn = fs::read(files.store())?;
-    says(&refused(&files, FAILED)?, &["frames.db", "is damaged", "mv '"])?;
-    ensure!(fs::read(files.store())? == torn, "the torn store was written to");
+    fs::write(files.store(), &bytes)?;
+    let files = runs_until_ready(files)?;
+    ensure!(fs::read(files.state().join("frames.db.damaged"))? == bytes, "the torn store was written to");
     Ok(())
 }
 
 #[test]
-fn a_foreign_file_in_the_stores_place_is_refused_and_kept() -> Result<()> {
+fn a_foreign_file_in_the_stores_place_is_kept_and_the_node_goes_on_live() -> Result<()> {
     let files = NodeFiles::new(&quiet("foreign")?)?;
     fs::create_dir(files.state())?;
     let letter = b"Dear diary, today I was mistaken for a database.\n".repeat(200);
     fs::write(files.store(), &letter)?;
-    says(&refused(&files, FAILED)?, &["frames.db", "is not a Magpie store", "mv '"])?;
-    ensure!(fs::read(files.store())? == letter);
+    let mut node = files.simulate(magpie::here()?)?;
+    let said = http::wait_for_status(files.http()?, "/readyz", 503, MEETING).with_context(|| node.tail())?;
+    says(&said, &["not kept", "frames.db", "is not a Magpie store", "mv '"])?;
+    ensure!(node.is_running() && fs::read(files.store())? == letter);
+    // Moved out of the way, it is in nobody's way any more.
+    fs::rename(files.store(), files.state().join("diary"))?;
+    http::wait_for_status(files.http()?, "/readyz", 200, MEETING).with_context(|| node.tail())?;
     Ok(())
 }
 
