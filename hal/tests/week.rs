@@ -23,6 +23,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 const INTERVAL: Duration = Duration::from_secs(30);
 /// A chip is looked for as often as this, beside its samples.
 const SCAN_INTERVAL: Duration = Duration::from_secs(3600);
+/// How late chips are looked after.
+const LATE: Duration = Duration::from_millis(100);
 /// One in so many turns brings a chip, or the multiplexer, a fault.
 const TURNS_PER_FAULT: u64 = 40;
 /// The longest fault, in intervals.
@@ -66,9 +68,9 @@ fn tolerance(quantity: Quantity, truth: f64) -> f64 {
     }
 }
 
-/// How far an index may be from a twin's: what Sensirion promises from chip to chip, 15 points or 15 % (SGP40 data sheet, table 1).
+/// How far an index may be from a twin's: Sensirion's repeatability, 5 points or 5 % (SGP40 data sheet, table 1).
 fn index_tolerance(index: f32) -> f32 {
-    f32::max(15.0, 0.15 * index)
+    f32::max(5.0, 0.05 * index)
 }
 
 /// A chip without faults in the air of another one.
@@ -194,10 +196,10 @@ impl Dice {
     }
 }
 
-/// Lets time pass, and looks after the chips as bus threads do.
+/// Lets time pass, and looks after the chips as bus threads do that are a little late, so that they have several chips at once.
 fn pass(buses: &mut [&mut Chips<SimBus>], clock: &Clock, until: Duration) {
     loop {
-        let wait = buses.iter().filter_map(|chips| chips.tend_in()).min();
+        let wait = buses.iter().filter_map(|chips| chips.tend_in()).min().map(|wait| wait + LATE);
         let Some(wait) = wait.filter(|wait| clock.now() + *wait < until) else { break };
         clock.advance(wait);
         for chips in &mut *buses {
