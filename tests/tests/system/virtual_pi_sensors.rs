@@ -114,6 +114,8 @@ fn every_chip_is_found_and_read_through_the_kernel_on_the_bus_and_behind_a_multi
             pi.set(chip.id, quantity, *value)?;
         }
     }
+    // It feels the air that the BME680 measures and the node tells it of.
+    pi.set("scd30", "pressure", 98_700.0)?;
     refuse_behind_the_multiplexer(&mut pi)?;
     pi.start("/magpie node --config /etc/magpie.toml")?;
     // On the Pi itself: the way over the network is another test's.
