@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::StoreError;
 use crate::file::{self, beside};
@@ -27,11 +28,10 @@ impl Store {
         Ok(aside)
     }
 
-    /// Lets go of the file as it is. What is in the tail stays there.
+    /// Lets go of the file. What is in the tail stays there. SQLite leaves the log of a file alone that has another in its place.
     pub(crate) fn let_go(self) -> Box<Closed> {
-        self.file.leave_as_it_is();
-        let Self { path, options, tail, damaged, .. } = self;
-        Box::new(Closed { path, options, tail, damaged: damaged.get() })
+        let Self { path, options, max_age, tail, damaged, .. } = self;
+        Box::new(Closed { path, options, max_age, tail, damaged: damaged.get() })
     }
 }
 
@@ -72,7 +72,8 @@ fn delete(path: &Path) -> std::io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) path: PathBuf,
-    pub(crate) options: Options,
+    options: Options,
+    max_age: Option<Duration>,
     tail: Option<Tail>,
     damaged: u64,
 }
@@ -92,6 +93,7 @@ impl Closed {
     pub(crate) fn open_or_create(self: Box<Self>) -> Result<Store, (Box<Self>, StoreError)> {
         match Store::open(&self.path, self.options) {
             Ok(mut store) => {
+                store.max_age = self.max_age;
                 store.damaged.set(self.damaged);
                 if let Some(tail) = self.tail {
                     store.take_tail(tail);

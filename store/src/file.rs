@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rusqlite::config::DbConfig;
 
 use crate::StoreError;
 use crate::log::{Log, WAL_BYTES};
@@ -97,8 +96,6 @@ pub(crate) fn open(path: &Path) -> Result<OpenFile, StoreError> {
     }
     let io_failed = |error: std::io::Error| StoreError::io(path, "open", &error);
     let log = Log::of(&mut db, path)?;
-    // A log that is new must be found after a power cut.
-    sync_folder(path).map_err(io_failed)?;
     let used: u64 = db.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed("open"))?;
     let room = Room::of(path, log.file(), used * PAGE_BYTES).map_err(io_failed)?;
     let identities = identities(path).map_err(io_failed)?;
@@ -111,17 +108,7 @@ impl OpenFile {
         match identities(path) {
             Ok(found) if found == self.identities => Ok(()),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(StoreError::io(path, "find", &error)),
-            _ => {
-                self.leave_as_it_is();
-                Err(StoreError::Gone { path: path.to_path_buf() })
-            }
-        }
-    }
-
-    /// When SQLite closes a file, it carries the log over and deletes it, by its name: that may be the log of another file by now.
-    pub(crate) fn leave_as_it_is(&self) {
-        if let Err(error) = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::error!(%error, "cannot tell SQLite to leave the log alone");
+            _ => Err(StoreError::Gone { path: path.to_path_buf() }),
         }
     }
 }
@@ -240,7 +227,7 @@ fn fill(db: &mut Connection) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "WAL")
 }
 
-/// Makes a file's new name survive a power cut.
+/// Makes a file's new name survive a power cut. SQLite does it for its log.
 pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

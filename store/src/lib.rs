@@ -40,6 +40,7 @@
 //! At most the frames since the last sync, in the order in which they came: the log's checksums end it at the first page
 //! that did not reach the disk, and the file is not touched before the log is safe.
 
+mod age;
 mod closed;
 mod error;
 mod file;

@@ -218,15 +218,7 @@ impl Store {
     }
 
     fn runs(&self, node: NodeId) -> Result<Vec<Run>, StoreError> {
-        self.read(|| {
-            self.file
-                .db
-                .prepare_cached(
-                    "SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE node = ? ORDER BY id",
-                )?
-                .query_map([node.0], Run::of_row)?
-                .collect()
-        })
+        self.read(|| Run::all_of(&self.file.db, node))
     }
 
     fn bounds(&self, run: &Run) -> Result<Option<(u64, u64)>, StoreError> {

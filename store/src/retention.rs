@@ -2,6 +2,7 @@
 //!
 //! Age is the order of arrival, since no clock can be trusted: the run whose first frame has been here longest gives some of its
 //! frames, then the next, and so on. Announcements stay as long as a frame of their run that is still there may refer to them.
+//! A clock fix needs no such care: what it dates came before it, and leaves before it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,7 +19,7 @@ const SLICE: u64 = 64;
 const MIN_BYTES: u64 = 64 * 1024;
 /// Frames that one append removes at least, when there are that many to remove; it never removes more than four times what it
 /// adds beyond that, so that a store that was made smaller shrinks bit by bit.
-const MIN_REMOVED: u64 = 256;
+pub(crate) const MIN_REMOVED: u64 = 256;
 /// Frames of one run that leave together.
 const CHUNK: u32 = 32;
 /// A readings frame refers to the announcement in force. Some may have been made just before it changed: so many frames are looked at.
@@ -83,17 +84,22 @@ fn head(db: &Connection, id: i64) -> rusqlite::Result<Option<i64>> {
         .optional()
 }
 
+/// The key of the last one of the frames of a run that leave together; `None` where there are none.
+pub(crate) fn last_of_chunk(db: &Connection, id: i64) -> rusqlite::Result<Option<i64>> {
+    let (from, to) = keys(id);
+    db.prepare_cached(&format!(
+        "SELECT MAX(key) FROM (SELECT key FROM frame WHERE key BETWEEN ? AND ? ORDER BY key LIMIT {CHUNK})"
+    ))?
+    .query_row([from, to], |row| row.get(0))
+}
+
 /// Removes a run's first frames, and the announcements that nothing needs any more.
-fn remove_some(db: &Connection, id: i64) -> rusqlite::Result<u64> {
+pub(crate) fn remove_some(db: &Connection, id: i64) -> rusqlite::Result<u64> {
     let run = db
         .prepare_cached("SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE id = ?")?
         .query_row([id], Run::of_row)?;
     let (from, to) = keys(id);
-    let last: Option<i64> = db
-        .prepare_cached(&format!(
-            "SELECT MAX(key) FROM (SELECT key FROM frame WHERE key BETWEEN ? AND ? ORDER BY key LIMIT {CHUNK})"
-        ))?
-        .query_row([from, to], |row| row.get(0))?;
+    let last = last_of_chunk(db, id)?;
     let gone_to = match last {
         Some(last) => Run::seq(last),
         // Only announcements are left: none of them is needed.
@@ -148,7 +154,7 @@ fn newest_announcement(db: &Connection, run: &Run, seq: u64) -> rusqlite::Result
 }
 
 /// Forgets runs of which nothing is left, but for each node's latest: the next run's announcement names it.
-fn forget_empty_runs(db: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn forget_empty_runs(db: &Connection) -> rusqlite::Result<()> {
     let keys = format!("BETWEEN run.id << {SEQ_BITS} AND (run.id << {SEQ_BITS}) + {MAX_SEQ}");
     let empty = format!(
         "gone_to > 0 AND NOT EXISTS (SELECT 1 FROM frame WHERE key {keys})

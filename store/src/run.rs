@@ -53,6 +53,15 @@ impl Run {
         .query_row(params![node.0, epoch.0], Self::of_row)
         .optional()
     }
+
+    /// The runs of `node`, in the order in which they came to the store.
+    pub(crate) fn all_of(db: &Connection, node: NodeId) -> rusqlite::Result<Vec<Self>> {
+        db.prepare_cached(
+            "SELECT id, node, epoch, boot, gone_to, counted_to, counted FROM run WHERE node = ? ORDER BY id",
+        )?
+        .query_map([node.0], Self::of_row)?
+        .collect()
+    }
 }
 
 /// Inserts a batch and returns how many of it were new.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use reading::Frame;
 use rusqlite::{Connection, params};
 
+use crate::age::Ages;
 use crate::file::OpenFile;
+use crate::retention::retain;
 use crate::run::{MAX_SEQ, Run, insert};
 use crate::tail::Tail;
 use crate::{StoreError, file};
@@ -41,6 +43,9 @@ pub struct Store {
     pub(crate) file: OpenFile,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
+    /// What is older leaves.
+    pub(crate) max_age: Option<Duration>,
+    ages: Ages,
     /// What the open transaction has, where the death of the process does not reach it. Without a tail no transaction stays open.
     pub(crate) tail: Option<Tail>,
     /// The open transaction included.
@@ -69,7 +74,18 @@ impl Store {
         let file = file::open(path)?;
         let books = read_books(&file.db).map_err(|error| StoreError::sqlite(path, "open", &error))?;
         let (path, damaged) = (path.to_path_buf(), Cell::new(0));
-        Ok(Self { file, path, options, tail: None, books, committed: books, stuck: None, damaged })
+        Ok(Self {
+            file,
+            path,
+            options,
+            max_age: None,
+            ages: Ages::default(),
+            tail: None,
+            books,
+            committed: books,
+            stuck: None,
+            damaged,
+        })
     }
 
     /// From now on keeps what was appended since the last sync in a file in `directory`, which must be on a tmpfs, and spares the
@@ -87,6 +103,12 @@ impl Store {
         if left && let Err(error) = self.sync() {
             tracing::error!(%error, "what was left in the tail is not on the disk yet: it is kept, and tried again");
         }
+    }
+
+    /// From now on a node's frames leave when they are older than `max_age`, some tens of frames and a 64th of that later, by the time that the
+    /// node's newest frame with a synced clock says. Those of a node that has fallen silent stay while there is room.
+    pub fn limit_age(&mut self, max_age: Duration) {
+        self.max_age = Some(max_age);
     }
 
     /// Stores frames, all or none, and says how many were new. They survive the death of the process when this returns, and a
@@ -218,7 +240,13 @@ impl Store {
         let added: usize = new.iter().sum();
         let max_bytes =
             self.file.room.limit().map_or(self.options.max_bytes, |limit| limit.min(self.options.max_bytes));
-        let removed = if added > 0 { crate::retention::retain(&self.file.db, max_bytes, added)? } else { 0 };
+        let mut removed = 0;
+        if added > 0 {
+            if let Some(max_age) = self.max_age {
+                removed += self.ages.expire(&self.file.db, max_age, batches)?;
+            }
+            removed += retain(&self.file.db, max_bytes, added)?;
+        }
         self.books.arrived = arrived;
         self.books.frames = (self.books.frames + added as u64).saturating_sub(removed);
         self.books.unsynced += added as u64;
@@ -304,6 +332,7 @@ impl Store {
             tracing::error!(%error, store = %self.path.display(), "cannot roll back");
         }
         self.books = self.committed;
+        self.ages = Ages::default();
     }
 
     pub(crate) fn failed(&self, action: &'static str, error: rusqlite::Error) -> StoreError {

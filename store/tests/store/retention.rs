@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reading::{Frame, Kind, Payload};
+use reading::{ClockState, Frame, Kind, Payload};
 use store::{Options, Store};
 
 use crate::{Folder, Node};
@@ -160,4 +160,66 @@ fn a_new_run_is_younger_than_one_that_was_just_counted() {
     }
     assert_eq!(held(&store, &after).len(), 100);
     assert!(held(&store, &before).len() < 400);
+}
+
+/// Ten seconds from frame to frame.
+const HOUR: usize = 360;
+
+#[test]
+fn what_is_too_old_leaves_by_its_own_nodes_clock() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.limit_age(Duration::from_secs(3600));
+    let (mut quiet, mut node) = (Node::new(2, 1), Node::new(1, 1));
+    store.append(&quiet.frames(50)).unwrap();
+    let mut frames = node.frames(5 * HOUR);
+    for part in frames.chunks(4) {
+        store.append(part).unwrap();
+    }
+    let kept = held(&store, &node);
+    // And the announcement, which they refer to.
+    assert!((HOUR..HOUR + 60).contains(&kept.len()), "{}", kept.len());
+    assert_eq!((kept[0].seq(), kept.last().unwrap().seq()), (1, 5 * HOUR as u64));
+    assert_described(&kept);
+    assert_eq!(held(&store, &quiet).len(), 50);
+    assert_eq!(store.frames(), 50 + kept.len() as u64);
+
+    // A clock that was never set tells nobody's time, and what came before it was is dated when it is.
+    let mut restarted = Node::new(1, 2);
+    restarted.uptime_ms = node.uptime_ms;
+    restarted.clock = ClockState::UNKNOWN;
+    frames = restarted.frames(2 * HOUR);
+    restarted.clock = ClockState::SYNCED;
+    frames.extend((0..8).map(|_| restarted.readings(1)));
+    let (before, after) = frames.split_at(2 * HOUR);
+    for part in before.chunks(4) {
+        store.append(part).unwrap();
+    }
+    assert_eq!((held(&store, &node).len(), held(&store, &restarted).len()), (kept.len(), 2 * HOUR));
+    for frame in after {
+        store.append(std::slice::from_ref(frame)).unwrap();
+    }
+    let kept = held(&store, &restarted);
+    assert!(held(&store, &node).is_empty() && (HOUR..HOUR + 60).contains(&kept.len()), "{}", kept.len());
+    assert_described(&kept);
+}
+
+#[test]
+fn a_run_that_never_knew_the_time_leaves_with_the_one_after_it() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    store.limit_age(Duration::from_secs(3600));
+    let mut lost = Node::new(1, 1);
+    lost.clock = ClockState::UNKNOWN;
+    store.append(&lost.frames(100)).unwrap();
+    let mut node = Node::new(1, 2);
+    for part in node.frames(HOUR).chunks(4) {
+        store.append(part).unwrap();
+    }
+    assert_eq!((held(&store, &lost).len(), held(&store, &node).len()), (100, HOUR));
+    for _ in 0..60 {
+        store.append(&[node.readings(1)]).unwrap();
+    }
+    assert_eq!(held(&store, &lost), []);
+    assert!(held(&store, &node).len() > HOUR - 40);
 }
