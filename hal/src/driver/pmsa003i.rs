@@ -56,9 +56,9 @@ const EFFECTIVE: f32 = 500.0;
 /// "Maximum range" of the same.
 const MAXIMUM: f32 = 1000.0;
 
-/// A fan that started unseen has a sixth of its flow after this time, so that the particles have fallen by more than half unless the
-/// air got three times as dusty meanwhile.
-const LONGEST_GAP: Duration = Duration::from_secs(5);
+/// A fan that started unseen has less than a quarter of its flow after this time, so that the particles have fallen by more than half
+/// unless the air got twice as dusty meanwhile. A busy machine may miss two looks.
+const LONGEST_GAP: Duration = Duration::from_secs(7);
 /// From so many particles in 0.1 l on a fall by half is none of chance (a tenth of them is). So many weigh less than 1 ug/m3, which is
 /// what the chip tells apart.
 const FALL_FROM: u16 = 100;

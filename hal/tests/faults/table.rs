@@ -280,7 +280,7 @@ pub const TABLE: &[Row] = &[
         lag_s: 3,
         note: "Plantower. Wants 5 V for its fan. Nothing in what it sends tells that its power was away for a moment, after which the values are too \
                small for half a minute. So its frames are looked at every two seconds, and one without a particle, one with less than half of \
-               the particles before it, or five seconds without any are taken for that.",
+               the particles before it, or seven seconds without any are taken for that.",
         unplugged: seen(&["missing: no_answer"], 50),
         busy: seen(&["missing: no_answer"], 50),
         checksum: seen(&["missing: checksum"], 40),

@@ -140,7 +140,7 @@ fn particles_that_fall_by_more_than_half_at_once_are_those_of_a_fan_that_starts(
 
 #[test]
 fn a_fan_that_nobody_watched_may_have_started_meanwhile() {
-    for (gap_s, reason) in [(5, Reason::NONE), (6, Reason::WARMING_UP)] {
+    for (gap_s, reason) in [(7, Reason::NONE), (8, Reason::WARMING_UP)] {
         let (mut mock, mut driver) = looked_at(60, &[read(frame(1, 2, 3, 0))]);
         let readings = driver.sample(Duration::from_secs(60 + gap_s), &Surroundings::default()).unwrap();
         assert!(readings.iter().all(|measured| measured.reason == reason), "after {gap_s} s: {readings:?}");
