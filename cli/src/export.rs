@@ -1,5 +1,6 @@
 //! `magpie export`: what nodes measured, as a file.
 
+mod download;
 mod format;
 mod selection;
 mod senml;
@@ -12,14 +13,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 use reading::{Frame, Selector};
 use store::{Options, Store, StoreError};
 
+use self::download::Absent;
 use self::format::Export;
 use self::selection::Selection;
+use crate::args::MeetArgs;
 use crate::exit::Exit;
 use crate::line::now_us;
 use crate::output;
@@ -28,11 +32,11 @@ use crate::verify::audit::Report;
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  magpie export --store /var/lib/magpie --since 24h --output yesterday.jsonl
-  magpie export --store /var/lib/magpie 'seoul/+/+/pm2_5' --format csv --output pm2_5.csv
+  magpie export --since 24h --output yesterday.jsonl            from the mesh, whoever has it
+  magpie export 'seoul/+/+/pm2_5' --format csv --output pm2_5.csv
   magpie export --store /var/lib/magpie --format magpie --output roof-3.magpie
-      signed, to be proven by `magpie verify`
-  magpie export --store frames.db temperature --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --format senml
+      signed, to be proven by `magpie verify`; no node may be running on that store
+  magpie export temperature --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --format senml
 
 The exit code is 4 where data is known to be missing; what is missing is told on stderr.
 SenML has no place for a flag: it gets the readings that are good, or were not tested, and have a time.")]
@@ -50,12 +54,23 @@ pub struct ExportArgs {
     /// Before when, likewise.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: Option<i64>,
-    /// The store to read: its file, or a node's state directory. No node may be running on it.
-    #[arg(long, value_name = "PATH")]
-    pub store: PathBuf,
+    /// Read a store on this machine instead of asking the mesh: its file, or a node's state directory.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["connect", "no_mdns"])]
+    pub store: Option<PathBuf>,
     /// The file to write, whole or not at all [default: stdout, as it comes].
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Ask the mesh for this long; if not all has come by then, the exit code is 3 and nothing is written.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    #[command(flatten)]
+    pub meet: MeetArgs,
+}
+
+impl ExportArgs {
+    fn selectors(&self) -> Vec<Selector> {
+        if self.selectors.is_empty() { vec![Selector::ALL] } else { self.selectors.clone() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,16 +89,24 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     if args.format == Format::Magpie && args.output.is_none() && output::is_terminal() {
         bail!("a .magpie file is no text: name a file with --output, or send it into a pipe");
     }
-    let path = if args.store.is_dir() { args.store.join("frames.db") } else { args.store.clone() };
+    let (store, absent, _files) = match &args.store {
+        Some(path) => {
+            let path = if path.is_dir() { path.join("frames.db") } else { path.clone() };
+            (tokio::task::spawn_blocking(move || open(&path)).await??, Absent::default(), None)
+        }
+        None => match download::run(&args).await? {
+            Some(download) => (download.store, download.absent, Some(download.files)),
+            None => return Ok(Exit::TimeRanOut),
+        },
+    };
     let stop = Arc::new(AtomicBool::new(false));
     let asked_to = Arc::clone(&stop);
+    let ends = args.until.is_some();
     let mut job = tokio::task::spawn_blocking(move || {
-        let store = open(&path)?;
         let done = export(&store, &args, &stop);
+        // The error of the export says more.
         let closed = store.close();
-        let done = done?;
-        closed?;
-        Ok::<_, anyhow::Error>(done)
+        done.and_then(|done| closed.map(|()| done).map_err(Into::into))
     });
     let done = tokio::select! {
         done = &mut job => done,
@@ -92,7 +115,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
             job.await
         }
     };
-    Ok(done.context("the export stopped")??.tell())
+    Ok(done.context("the export stopped")??.tell(absent, ends))
 }
 
 /// Opens a store that is there, and that no node is running on.
@@ -101,7 +124,9 @@ fn open(path: &Path) -> anyhow::Result<Store> {
         bail!("there is no store {}; name its file, or a node's state directory, with --store", path.display());
     }
     match Store::open(path, Options { max_bytes: u64::MAX, ..Options::default() }) {
-        Err(error @ StoreError::InUse { .. }) => Err(error).context("stop the node for as long as the export takes"),
+        Err(error @ StoreError::InUse { .. }) => {
+            Err(error).context("a running node gives its frames over the mesh: leave out --store")
+        }
         opened => Ok(opened?),
     }
 }
@@ -126,7 +151,7 @@ pub struct Exported {
 /// Writes what is selected to where it is wanted.
 fn export(store: &Store, args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Done> {
     let selection = Selection {
-        selectors: if args.selectors.is_empty() { vec![Selector::ALL] } else { args.selectors.clone() },
+        selectors: args.selectors(),
         since_us: args.since,
         until_us: args.until,
         dates: args.format != Format::Magpie,
@@ -170,13 +195,14 @@ fn write(
 }
 
 impl Done {
-    /// Says on stderr what came of it.
-    fn tell(self) -> Exit {
+    /// Says on stderr what came of it, and what is absent from where it came from. With an end, what lies behind it is not.
+    fn tell(self, mut absent: Absent, ends: bool) -> Exit {
         let Self { report, export, gone } = self;
+        absent.beside(&report, ends);
         for finding in &report.wrong.shown {
             output::complain(&format!("magpie: wrong in the source: {finding}"));
         }
-        let missing = [report.missing.shown.as_slice(), &gone].concat();
+        let missing = [report.missing.shown.as_slice(), &gone, &absent.told].concat();
         for finding in &missing {
             output::complain(&format!("magpie: missing: {finding}"));
         }
@@ -187,10 +213,16 @@ impl Done {
         if export.left_out > 0 {
             words.push(format!("{} readings left out that the format has no place for", export.left_out));
         }
-        words.push(
-            if missing.is_empty() { "nothing is known to be missing" } else { "what is missing is said above" }
-                .to_owned(),
-        );
+        if absent.unconfirmed > 0 {
+            words.push(format!(
+                "{} nodes could not be asked themselves, so that more may be missing",
+                absent.unconfirmed
+            ));
+        }
+        words.push(match missing.is_empty() {
+            true => "nothing is known to be missing".to_owned(),
+            false => "what is missing is said above".to_owned(),
+        });
         output::complain(&format!("magpie: exported {}", words.join(", ")));
         match (report.wrong.total, missing.is_empty()) {
             (0, true) => Exit::Done,

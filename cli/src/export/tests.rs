@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use reading::{
     Announcement, Author, BootId, ClockFix, ClockState, Epoch, Flag, Frame, Label, NodeKey, Payload, Place, Previous,
@@ -13,7 +14,9 @@ use serde_json::Value;
 use store::{Options, Store};
 use tempfile::TempDir;
 
+use super::download::Absent;
 use super::{Done, ExportArgs, Format, export};
+use crate::args::MeetArgs;
 use crate::exit::Exit;
 use crate::line::now_us;
 use crate::verify;
@@ -137,8 +140,10 @@ impl Shop {
             format,
             since: None,
             until: None,
-            store: self.folder.path().join("frames.db"),
+            store: None,
             output: Some(self.folder.path().join("export")),
+            timeout: Duration::ZERO,
+            meet: MeetArgs { connect: Vec::new(), no_mdns: true },
         }
     }
 
@@ -152,7 +157,7 @@ impl Shop {
         let args = ExportArgs { since, until, ..self.args(Format::Magpie, &[]) };
         let done = export(&self.store, &args, &AtomicBool::new(false)).unwrap();
         let report = verify::examine(fs::File::open(args.output.unwrap()).unwrap()).unwrap();
-        (report, done.tell())
+        (report, done.tell(Absent::default(), false))
     }
 }
 
@@ -175,7 +180,7 @@ fn readings_from_before_the_time_was_known_are_dated_in_the_export() {
         assert_eq!((&line["received"], &line["verified"]), (&Value::Null, &Value::Bool(true)));
     }
     assert!(lines.is_sorted_by_key(|line| line["seq"].as_u64()));
-    assert_eq!(done.tell(), Exit::Done);
+    assert_eq!(done.tell(Absent::default(), false), Exit::Done);
 }
 
 #[test]
@@ -298,13 +303,13 @@ fn what_is_missing_is_told_and_the_rest_is_exported() {
     let (done, text) = shop.export(&shop.args(Format::Jsonl, &["co2"])).unwrap();
     assert_eq!(lines(&text).len(), 4);
     assert!(done.report.missing.shown[0].ends_with(": 4"), "{:?}", done.report.missing);
-    assert_eq!(done.tell(), Exit::Incomplete);
+    assert_eq!(done.tell(Absent::default(), false), Exit::Incomplete);
 
     let shop = Shop::with(&[&node.frames[1..]]);
     let (done, text) = shop.export(&shop.args(Format::Jsonl, &[])).unwrap();
     assert_eq!(text, "", "nothing says what was measured where");
     assert!(done.report.missing.shown[0].starts_with("announcement 1 "), "{:?}", done.report.missing);
-    assert_eq!(done.tell(), Exit::Incomplete);
+    assert_eq!(done.tell(Absent::default(), false), Exit::Incomplete);
 }
 
 #[test]

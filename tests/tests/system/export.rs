@@ -37,6 +37,12 @@ fn what_a_subscriber_heard_is_in_the_export_and_the_export_is_proof() -> Result<
     ensure!(in_use.contains("is in use by another program"), "{in_use}");
     ensure!(!lines.exists(), "a failed export left a file");
 
+    export(&["--format", "magpie", "--no-mdns", "--connect"], &address, &archive, WHOLE)?;
+    let running = verify(&archive, WHOLE)?;
+    ensure!(running["nodes"][0]["node"] == heard[0]["node"], "the mesh gave {running}");
+    ensure!(running["nodes"][0]["runs"][0]["first_seq"] == 1, "the mesh gave {running}");
+    ensure!(running["frames"].as_u64() > heard[4]["seq"].as_u64(), "the mesh gave {running}");
+
     node.signal(Signal::TERM)?;
     node.wait_exit_code(0, STOPPING)?;
     export(&["temperature", "--store"], store, &lines, WHOLE)?;
