@@ -1,8 +1,9 @@
 //! Reading: ranges, epochs, times.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use reading::{ClockState, Epoch, EpochRange, Frame, FrameId, NodeId};
+use reading::{BootId, ClockState, Epoch, EpochRange, Frame, FrameError, FrameId, NodeId, Verifier};
 use rusqlite::{OptionalExtension, params};
 
 use crate::StoreError;
@@ -97,7 +98,8 @@ impl Store {
         let (from, to) = seqs.into_inner();
         let mut batch = Batch { next_seq: to.saturating_add(1), ..Batch::default() };
         let Some(run) = self.run(node, epoch)?.filter(|_| from <= to && from <= MAX_SEQ) else { return Ok(batch) };
-        let mut bytes = 0;
+        // The node's key is decoded once.
+        let (mut bytes, mut verifier) = (0, Verifier::default());
         self.read(|| {
             let mut statement = self.file.db.prepare_cached(ROWS)?;
             let mut rows = statement.query(params![run.key(from), run.key(to)])?;
@@ -112,7 +114,7 @@ impl Store {
                 }
                 bytes += unpacked.len();
                 let id = FrameId { node, epoch, seq };
-                match self.checked(id, &unpacked) {
+                match self.checked(id, verifier.verify(&unpacked)) {
                     Some(frame) => batch.frames.push(frame),
                     None => batch.damaged.push(id),
                 }
@@ -124,54 +126,61 @@ impl Store {
 
     /// The first frame of `node` at or after `time_us` (us since 1970), over all its runs.
     ///
-    /// Within a run uptime only grows; the run's newest frame, whose clock is the best known, says what wall time that is. A run
-    /// whose clock was never set counts as just before the one that came to the store after it, so that asking for what
-    /// came since a time gives too much rather than too little.
+    /// Within a boot uptime only grows; a run's newest frame, whose clock is the best known, says what wall time that is. Where it does not
+    /// know either, a later run of the same boot says it. A run of a boot whose clock was never set counts as just before the run
+    /// that came to the store after it, so that asking for what came since a time gives too much rather than too little.
     pub fn first_at_or_after(&self, node: NodeId, time_us: i64) -> Result<Option<FrameId>, StoreError> {
+        let mut runs = Vec::new();
+        for run in self.runs(node)? {
+            runs.extend(self.ends(run)?);
+        }
+        let boots: HashMap<BootId, i64> =
+            runs.iter().filter_map(|ends| Some((ends.run.beginning.boot, boot_us(&ends.newest)?))).collect();
         let mut best: Option<(i64, FrameId)> = None;
         let mut later_start = i64::MAX;
-        for run in self.runs(node)?.iter().rev() {
-            let Some((start, id)) = self.first_in_run(run, time_us, &mut later_start)? else { continue };
-            if best.is_none_or(|(best_start, _)| start <= best_start) {
-                best = Some((start, id));
+        for ends in runs.iter().rev() {
+            let boot_us = boot_us(&ends.newest).or_else(|| boots.get(&ends.run.beginning.boot).copied());
+            let found = match boot_us {
+                None => (later_start >= time_us).then_some(ends.oldest.id()),
+                Some(boot_us) => {
+                    later_start = boot_us.saturating_add(uptime_us(&ends.oldest));
+                    self.first_in_run(ends, boot_us, time_us)?
+                }
+            };
+            if let Some(id) = found
+                && best.is_none_or(|(best_start, _)| later_start <= best_start)
+            {
+                best = Some((later_start, id));
             }
         }
         Ok(best.map(|(_, id)| id))
     }
 
-    /// Where to begin in one run, with the time at which the run starts.
-    fn first_in_run(
-        &self,
-        run: &Run,
-        time_us: i64,
-        later_start: &mut i64,
-    ) -> Result<Option<(i64, FrameId)>, StoreError> {
-        let Some((first, last)) = self.bounds(run)? else { return Ok(None) };
-        let (Some(oldest), Some(newest)) = (self.at_or_after(run, first)?, self.at_or_before(run, last)?) else {
-            return Ok(None);
-        };
-        if newest.stamp().clock == ClockState::UNKNOWN {
-            return Ok((*later_start >= time_us).then_some((*later_start, oldest.id())));
-        }
-        let uptime_us = |frame: &Frame| i64::try_from(frame.stamp().uptime_ms).unwrap_or(i64::MAX).saturating_mul(1000);
-        let boot_us = newest.stamp().time_us.saturating_sub(uptime_us(&newest));
+    /// The first frame of a run at or after `time_us`, where its boot was at `boot_us`.
+    fn first_in_run(&self, ends: &Ends, boot_us: i64, time_us: i64) -> Result<Option<FrameId>, StoreError> {
         let time_of = |frame: &Frame| boot_us.saturating_add(uptime_us(frame));
-        *later_start = time_of(&oldest);
-        if time_of(&newest) < time_us {
+        if time_of(&ends.newest) < time_us {
             return Ok(None);
         }
         // The frame sought is the first from `low` on, and none that is too early has a seq of `high` or more.
-        let (mut low, mut high) = (first, newest.seq());
+        let (mut low, mut high) = (ends.oldest.seq(), ends.newest.seq());
         while low < high {
             let middle = low + (high - low) / 2;
-            let Some(frame) = self.at_or_after(run, middle)? else { break };
+            let Some(frame) = self.at_or_after(&ends.run, middle)? else { break };
             if time_of(&frame) < time_us {
                 low = frame.seq() + 1;
             } else {
                 high = middle;
             }
         }
-        Ok(self.at_or_after(run, low)?.map(|frame| (*later_start, frame.id())))
+        Ok(self.at_or_after(&ends.run, low)?.map(|frame| frame.id()))
+    }
+
+    /// The first and the last sound frame of a run, if it has any.
+    fn ends(&self, run: Run) -> Result<Option<Ends>, StoreError> {
+        let Some((first, last)) = self.bounds(&run)? else { return Ok(None) };
+        let ends = self.at_or_after(&run, first)?.zip(self.at_or_before(&run, last)?);
+        Ok(ends.map(|(oldest, newest)| Ends { run, oldest, newest }))
     }
 
     /// The first sound frame from `seq` on.
@@ -202,8 +211,8 @@ impl Store {
         }
     }
 
-    fn checked(&self, id: FrameId, bytes: &[u8]) -> Option<Frame> {
-        let problem = match Frame::verify(bytes) {
+    fn checked(&self, id: FrameId, verified: Result<Frame, FrameError>) -> Option<Frame> {
+        let problem = match verified {
             Ok(frame) if frame.id() == id => return Some(frame),
             Ok(frame) => format!("in its place is {}", frame.id()),
             Err(error) => error.to_string(),
@@ -246,4 +255,21 @@ impl Store {
     fn read<T>(&self, query: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, StoreError> {
         query().map_err(|error| self.failed("read", error))
     }
+}
+
+/// A run by its first and its last sound frame.
+struct Ends {
+    run: Run,
+    oldest: Frame,
+    newest: Frame,
+}
+
+fn uptime_us(frame: &Frame) -> i64 {
+    i64::try_from(frame.stamp().uptime_ms).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
+/// Wall time at uptime 0, by a frame whose clock knew it.
+fn boot_us(frame: &Frame) -> Option<i64> {
+    let stamp = frame.stamp();
+    (stamp.clock != ClockState::UNKNOWN).then(|| stamp.time_us.saturating_sub(uptime_us(frame)))
 }

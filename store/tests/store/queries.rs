@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use reading::{ClockState, Epoch, Frame, Kind, Payload};
+use reading::{Author, BootId, ClockState, Epoch, Frame, Kind, NodeKey, Payload};
 use store::{Store, StoreError};
 
 use crate::{BOOT_US, Folder, Node};
@@ -159,6 +159,28 @@ fn frames_from_before_the_clock_was_set_are_found_by_their_true_time() {
     store.append(&[node.readings(1)]).unwrap();
     // Frame n was made 10 n seconds after the boot, whatever its clock said.
     assert_eq!(store.first_at_or_after(early[0].node(), BOOT_US + 200_000_000).unwrap(), Some(node.id(20)));
+}
+
+#[test]
+fn a_run_that_ended_before_the_clock_was_set_is_dated_by_a_later_one_of_its_boot() {
+    let folder = Folder::new();
+    let mut store = folder.open();
+    let mut first = Node::new(1, 1);
+    first.clock = ClockState::UNKNOWN;
+    let early = first.frames(50);
+    // The program was restarted, the machine was not.
+    let (boot, key) = (BootId([1; 8]), NodeKey::from_seed([1; 32]));
+    let mut second = Node { author: Author::new(key, Epoch([2; 8]), boot), ..first };
+    second.clock = ClockState::SYNCED;
+    let late = second.frames(50);
+    store.append(&early).unwrap();
+    store.append(&late).unwrap();
+    let find = |second: i64| store.first_at_or_after(early[0].node(), BOOT_US + second * 1_000_000).unwrap();
+    assert_eq!(find(0), Some(early[0].id()));
+    assert_eq!(find(205), Some(early[20].id()));
+    assert_eq!(find(505), Some(late[0].id()));
+    assert_eq!(find(1000), Some(late[49].id()));
+    assert_eq!(find(1001), None);
 }
 
 #[test]
