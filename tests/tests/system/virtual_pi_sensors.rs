@@ -117,11 +117,14 @@ fn every_chip_is_found_and_read_through_the_kernel_on_the_bus_and_behind_a_multi
     // It feels the air that the BME680 measures and the node tells it of.
     pi.set("scd30", "pressure", 98_700.0)?;
     refuse_behind_the_multiplexer(&mut pi)?;
+    // Before there is a node, from what it will be told of the multiplexer.
+    scan(&mut pi, "/magpie sensors scan --config /etc/magpie.toml")?;
     pi.start("/magpie node --config /etc/magpie.toml")?;
     // On the Pi itself: the way over the network is another test's.
     pi.start("/magpie sub '+/+/pi3/+' --json --no-mdns --connect /ip4/127.0.0.1/tcp/4710")?;
     listen(&pi)?;
-    scan(&mut pi)
+    // The node tells, while all of them measure.
+    scan(&mut pi, "/magpie sensors scan")
 }
 
 /// A chip behind the multiplexer that refuses a byte leaves the bus to the next one.
@@ -138,11 +141,19 @@ fn refuse_behind_the_multiplexer(pi: &mut VirtualPi) -> Result<()> {
     Ok(())
 }
 
-/// The node tells where each chip is, while all of them measure.
-fn scan(pi: &mut VirtualPi) -> Result<()> {
-    let said = pi.run("/magpie sensors scan")?;
+/// Where each chip is, to be read and to be pasted.
+fn scan(pi: &mut VirtualPi, command: &str) -> Result<()> {
+    let said = pi.run(command)?;
+    ensure!(said.matches("\n[[sensors.mux]]\n").count() == 1, "one multiplexer is to be pasted:\n{said}");
+    ensure!(
+        said.contains(&format!("\naddress = {MULTIPLEXER:#04x}\n")),
+        "the multiplexer is not to be pasted:\n{said}"
+    );
     for Sensor { chip, .. } in SENSORS {
         let port = chip.port.map(|port| format!("port = \"{MULTIPLEXER:#04x}.{port}\"\n")).unwrap_or_default();
+        let place = chip.port.map_or("i2c-1".to_owned(), |port| format!("i2c-1/{MULTIPLEXER:#04x}.{port}"));
+        let line = format!("{place:<12} {:#04x}  {} ", chip.address, family(chip));
+        ensure!(said.contains(&line), "nobody says\n{line}in:\n{said}");
         let entry = format!("model = \"{}\"\nbus = \"i2c-1\"\n{port}address = {:#04x}\n", family(chip), chip.address);
         ensure!(said.contains(&entry), "nobody says\n{entry}in:\n{said}");
     }
