@@ -301,3 +301,36 @@ async fn publish(mesh: &Mesh, frame: &Frame, metrics: &Metrics) {
 pub fn sensor_event(code: EventCode, sensor: usize, detail: &str) -> Event {
     Event { code, sensor: u8::try_from(sensor).ok(), detail: Text::lossy(detail) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_works_now_and_then_makes_no_flood_of_events() {
+        let (mut keeping, start) = (Keeping::default(), Instant::now());
+        let mut events = Vec::new();
+        for second in 0..600 {
+            keeping.note((second % 2 == 0).then_some(NotKept::Hangs));
+            events.extend(keeping.event(start + Duration::from_secs(second)).map(|event| event.code));
+        }
+        assert_eq!(events.first(), Some(&EventCode::STORE_FAILED));
+        assert!(events.len() <= 10, "{events:?} in ten minutes");
+        assert!(events.windows(2).all(|pair| pair[0] != pair[1]), "{events:?}");
+    }
+
+    #[test]
+    fn a_store_that_works_is_not_worth_a_word_and_one_that_is_back_says_what_was_lost() {
+        let (mut keeping, start) = (Keeping::default(), Instant::now());
+        keeping.note(None);
+        assert_eq!(keeping.event(start), None);
+        for _ in 0..3 {
+            keeping.note(Some(NotKept::NotOpen));
+        }
+        assert_eq!(keeping.event(start).map(|event| event.code), Some(EventCode::STORE_FAILED));
+        keeping.note(None);
+        assert_eq!(keeping.event(start + STORE_EVENT_SPACING / 2), None, "not so soon");
+        let back = keeping.event(start + STORE_EVENT_SPACING).unwrap();
+        assert_eq!((back.code, back.detail.as_str()), (EventCode::STORE_BACK, "3 frames were live only"));
+    }
+}

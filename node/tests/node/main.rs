@@ -1,5 +1,8 @@
 //! Whole nodes with simulated chips, and somebody on the mesh who wants all that they ever measured.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must end")]
+
+mod fire;
 mod support;
 
 use mesh::{Since, Standing};

@@ -1,7 +1,7 @@
 //! Starting whole nodes, and following them.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mesh::{Backfill, Config as MeshConfig, Events, GapLimits, Mesh, MeshEvent, Sight};
@@ -40,6 +40,10 @@ impl Site {
     pub(crate) fn new(name: &'static str) -> Self {
         let runtime = tempfile::tempdir_in("/dev/shm").expect("a tmpfs at /dev/shm");
         Self { name, state: tempfile::tempdir().unwrap(), runtime }
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     fn config(&self) -> Config {
@@ -103,6 +107,20 @@ impl Running {
                 return count;
             }
             assert!(started.elapsed() < PATIENCE, "{metric} is {value:?} and never {least}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until `/readyz` answers so, and says why.
+    pub(crate) async fn answers(&self, status: u16, why: &str) {
+        let http = self.node.http().unwrap();
+        let started = Instant::now();
+        loop {
+            let answer = service::client::ask(http, "/readyz").await;
+            if answer.as_ref().is_ok_and(|answer| answer.status == status && answer.body.contains(why)) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "never {status} with {why}: {answer:?}");
             sleep(Duration::from_millis(50)).await;
         }
     }
