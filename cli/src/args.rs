@@ -104,7 +104,13 @@ Examples:
   magpie sub temperature                          from every node there is
   magpie sub 'seoul/+/+/pm2_5' 'seoul/+/+/co2'    two quantities of one city
   magpie sub '#' --json --count 100               for a program
-  magpie sub co2 --connect /ip4/192.0.2.7/tcp/4710")]
+  magpie sub pm2_5 --since 1h                     the last hour from whoever has it, then live
+  magpie sub pm2_5 --since 1h --no-follow --json  the last hour, for a script
+  magpie sub temperature --last                   what there is now, then live
+  magpie sub co2 --connect /ip4/192.0.2.7/tcp/4710
+
+With --since, what came and what is missing is told on stderr at the end; the exit code is 4 where data is known to be missing.
+In JSON lines, the clock is \"redated\" where the node did not know the time and a later fix of its clock told it.")]
 pub struct SubArgs {
     /// What to listen to: city/area/node/quantity, with + for any level and # for all the rest. A quantity alone, such as
     /// temperature, means that quantity everywhere.
@@ -119,6 +125,16 @@ pub struct SubArgs {
     /// End after this time; the exit code is 3 if --count was not reached, or nothing came at all.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
+    /// First print what was measured since then, of each node in order and each reading once: how long ago, such as 1h, or a time, such as
+    /// 2026-11-24T09:00:00Z. Readings whose time nobody knows are printed, too.
+    #[arg(long, value_name = "TIME", value_parser = crate::when::time)]
+    pub since: Option<i64>,
+    /// End when all that anybody has since then was printed.
+    #[arg(long, requires = "since")]
+    pub no_follow: bool,
+    /// First print the last known value of each series.
+    #[arg(long, conflicts_with = "since")]
+    pub last: bool,
     /// Also listen to a plain gossipsub topic; what comes there is not signed.
     #[arg(long, value_name = "TOPIC")]
     pub plain: Vec<String>,

@@ -22,7 +22,7 @@ pub struct Line {
     pub reason: String,
     /// When it was measured, RFC 3339; null while the node does not know the time.
     pub time: Option<String>,
-    /// What the node knew of its clock.
+    /// What the node knew of its clock; `redated` where it knew nothing then, and a later clock fix of its said the time.
     pub clock: String,
     /// When it came here, RFC 3339.
     pub received: Option<String>,
@@ -62,6 +62,11 @@ impl Line {
             simulated: sensor.is_some_and(|sensor| sensor.simulated),
             verified: true,
         }
+    }
+
+    /// The same, of a node that learned only later when that was (us since 1970).
+    pub fn redated(self, time_us: i64) -> Self {
+        Self { time: rfc3339(time_us), clock: "redated".to_owned(), ..self }
     }
 
     /// The line of what came on a plain topic: nobody signed it, and it may be anybody's.

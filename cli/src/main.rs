@@ -17,6 +17,7 @@ mod sensors;
 mod sub;
 mod verify;
 mod view;
+mod when;
 
 use std::process::ExitCode;
 

@@ -1,141 +1,103 @@
-//! `magpie sub`: print readings as they come.
+//! `magpie sub`: print readings as they come, and on demand what was measured before.
 
-use std::collections::HashMap;
+mod last;
+mod printer;
+mod replay;
+mod undated;
+
 use std::time::Duration;
 
 use mesh::MeshEvent;
-use reading::{PlainMessage, Selector};
+use reading::{Frame, Payload};
 use tokio::time::Instant;
 
+use self::last::LastValues;
+use self::printer::Printer;
 use crate::args::SubArgs;
 use crate::exit::Exit;
-use crate::feed::Feed;
-use crate::line::{Line, now_us};
 use crate::{meeting, output};
 
 /// A person who sees nothing for this long is told where was searched.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Enough lines were printed.
+    Count,
+    /// All that there was is printed.
+    Settled,
+    Timeout,
+    Interrupted,
+}
+
 pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
+    if let Some(since_us) = args.since {
+        return replay::run(args, since_us).await;
+    }
     let (mesh, mut events) = meeting::join(&args.meet, args.selectors.clone(), args.plain.clone()).await?;
     let started = Instant::now();
     let end = args.timeout.map(|timeout| started + timeout);
     let mut hint = Some(started + PATIENCE);
     let mut interrupted = std::pin::pin!(service::stop_requested());
     let mut printer = Printer::new(&args);
-    let exit = loop {
+    let mut last = LastValues::default();
+    let ending = loop {
         tokio::select! {
             event = events.next() => {
                 let Some(event) = event else { anyhow::bail!("the mesh stopped") };
+                if let MeshEvent::Frame { frame, .. } = &event
+                    && args.last
+                    && is_wanted(&args, frame)
+                {
+                    last.want(&mesh, frame.clone());
+                }
                 if printer.take(event)? {
                     hint = None;
                 }
-                if args.count.is_some_and(|count| printer.lines >= count) {
-                    break Exit::Done;
+            }
+            frames = last.next(&mesh) => {
+                if printer.show_last(frames?)? {
+                    hint = None;
                 }
             }
-            () = until(end) => break if args.count.is_none() && printer.lines > 0 { Exit::Done } else { Exit::TimeRanOut },
+            () = until(end) => break Ending::Timeout,
             () = until(hint) => {
                 hint = None;
                 output::complain(&format!("magpie: {}", meeting::where_searched(&args.meet)));
             }
-            _ = &mut interrupted => break Exit::Done,
+            _ = &mut interrupted => break Ending::Interrupted,
+        }
+        if args.count.is_some_and(|count| printer.lines >= count) {
+            break Ending::Count;
         }
     };
     meeting::leave(mesh).await;
-    printer.close();
-    if exit == Exit::TimeRanOut {
-        output::complain(&match printer.lines {
-            0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
-            lines => format!("magpie: time ran out after {lines} lines"),
-        });
-    }
-    Ok(exit)
+    printer.close(true);
+    ending.tell(&args, printer.lines);
+    Ok(ending.exit(&args, printer.lines))
 }
 
-/// Turns events into lines on stdout.
-struct Printer {
-    selectors: Vec<Selector>,
-    json: bool,
-    colour: bool,
-    most: u64,
-    feed: Feed,
-    lines: u64,
-    lagged: u64,
-    unreadable: HashMap<String, u64>,
+/// Whether it announces a node that is meant.
+fn is_wanted(args: &SubArgs, frame: &Frame) -> bool {
+    let Ok(Payload::Announcement(announcement)) = frame.payload() else { return false };
+    args.selectors.iter().any(|selector| selector.matches_place(&announcement.place))
 }
 
-impl Printer {
-    fn new(args: &SubArgs) -> Self {
-        Self {
-            selectors: args.selectors.clone(),
-            json: args.json,
-            colour: output::has_colour(),
-            most: args.count.unwrap_or(u64::MAX),
-            feed: Feed::default(),
-            lines: 0,
-            lagged: 0,
-            unreadable: HashMap::new(),
+impl Ending {
+    fn exit(self, args: &SubArgs, lines: u64) -> Exit {
+        match self {
+            Self::Timeout if args.count.is_some() || lines == 0 => Exit::TimeRanOut,
+            _ => Exit::Done,
         }
     }
 
-    /// Whether a line was printed.
-    fn take(&mut self, event: MeshEvent) -> anyhow::Result<bool> {
-        let before = self.lines;
-        match event {
-            MeshEvent::Frame { frame, .. } => {
-                for described in self.feed.take(frame) {
-                    let place = &described.announcement.place;
-                    for reading in &described.readings {
-                        if self.selectors.iter().any(|selector| selector.matches(place, reading.quantity)) {
-                            self.print(&Line::signed(&described.frame, &described.announcement, reading, now_us()))?;
-                        }
-                    }
-                }
-            }
-            MeshEvent::Plain { topic, source, data } => match PlainMessage::parse(&data) {
-                Some(message) => self.print(&Line::unsigned(&topic, source, message, now_us()))?,
-                None => *self.unreadable.entry(topic).or_default() += 1,
-            },
-            MeshEvent::Lagged { dropped } => self.lagged += dropped,
-            MeshEvent::Unreachable { address, problem } => {
-                output::complain(&format!("magpie: {address} cannot be reached: {problem}; trying again"));
-            }
-            MeshEvent::AreasLeftOut { topics } => output::complain(&format!(
-                "magpie: {topics} areas more than one program can follow match; name fewer cities or areas"
-            )),
-            _ => {}
-        }
-        Ok(self.lines > before)
-    }
-
-    fn print(&mut self, line: &Line) -> anyhow::Result<()> {
-        if self.lines >= self.most {
-            return Ok(());
-        }
-        output::line(&if self.json { line.json() } else { line.human(self.colour) })?;
-        self.lines += 1;
-        Ok(())
-    }
-
-    /// What a person has to know about the lines above.
-    fn close(&self) {
-        if self.lagged > 0 {
-            output::complain(&format!(
-                "magpie: {} messages came faster than they could be printed and were lost",
-                self.lagged
-            ));
-        }
-        let given_up = self.feed.given_up();
-        if given_up > 0 {
-            output::complain(&format!(
-                "magpie: {given_up} frames were not shown: the announcement that explains them never came"
-            ));
-        }
-        for (topic, count) in &self.unreadable {
-            output::complain(&format!(
-                "magpie: {count} messages on the plain topic {topic} were neither a number nor a Magpie line"
-            ));
+    fn tell(self, args: &SubArgs, lines: u64) {
+        if self.exit(args, lines) == Exit::TimeRanOut {
+            output::complain(&match lines {
+                0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
+                lines => format!("magpie: time ran out after {lines} lines"),
+            });
         }
     }
 }

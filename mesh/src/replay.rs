@@ -95,6 +95,8 @@ pub struct Account {
     pub frames: u64,
     /// Of them, those that came after later ones.
     pub late: u64,
+    /// The last that came in its turn.
+    pub last: Option<(Epoch, u64)>,
     /// What exists and did not come.
     pub missing: Vec<(Epoch, RangeInclusive<u64>)>,
     /// What the node itself no longer has, and nobody else had.
@@ -109,6 +111,7 @@ pub struct Account {
 struct Counts {
     frames: u64,
     late: u64,
+    last: Option<(Epoch, u64)>,
     /// The announcement that was last referred to.
     explained: Option<(Epoch, u64)>,
 }
@@ -217,9 +220,9 @@ impl Replay {
         self.backfill.gaps()
     }
 
-    /// Leaves the mesh, as [`Mesh::stop`].
-    pub async fn stop(self, deadline: Duration) -> Result<(), Error> {
-        self.mesh.stop(deadline).await
+    /// Ends it, and gives the mesh back.
+    pub fn into_mesh(self) -> Mesh {
+        self.mesh
     }
 
     fn account(&self, node: &NodeId) -> Account {
@@ -228,6 +231,7 @@ impl Replay {
         Account {
             frames: counts.map_or(0, |counts| counts.frames),
             late: counts.map_or(0, |counts| counts.late),
+            last: counts.and_then(|counts| counts.last),
             missing: gaps.missing(node),
             gone: gaps.gone(node),
             given_up: gaps.given_up(node),
@@ -350,6 +354,9 @@ impl Replay {
             if let Some(counts) = self.counts.get_mut(&frame.node()) {
                 counts.frames += 1;
                 counts.late += u64::from(late);
+                if !late {
+                    counts.last = Some((frame.epoch(), frame.seq()));
+                }
             }
             self.ready.push_back(Next::Frame { frame, late });
         }
