@@ -158,6 +158,9 @@ pub struct StoreConfig {
     /// The oldest frames go when the store is larger than this.
     #[serde(deserialize_with = "fields::store_bytes")]
     pub max_bytes: u64,
+    /// The node's own frames go when they are older than this by its own synced clock; whatever their age where it is not said.
+    #[serde(deserialize_with = "fields::max_age")]
+    pub max_age: Option<Duration>,
     /// A power cut costs at most this much; a longer one spares the card.
     #[serde(deserialize_with = "fields::interval")]
     pub sync_interval: Duration,
@@ -288,6 +291,7 @@ impl Default for StoreConfig {
     fn default() -> Self {
         Self {
             max_bytes: 256 * 1024 * 1024,
+            max_age: None,
             sync_interval: store::Options::default().sync_interval,
             neighbours_max_bytes: 16 * 1024 * 1024,
             runtime_directory: variable("RUNTIME_DIRECTORY"),

@@ -113,6 +113,7 @@ impl Node {
             key: config.state.join("node.key"),
             node: id,
             options: store::Options { max_bytes: config.store.max_bytes, sync_interval: config.store.sync_interval },
+            max_age: config.store.max_age,
             runtime_directory: config.store.runtime_directory.clone(),
         };
         let clock = clock::Clock::new().map_err(StartError::Clock)?;

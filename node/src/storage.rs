@@ -52,6 +52,8 @@ pub struct Location {
     pub node: NodeId,
     /// How much it keeps.
     pub options: Options,
+    /// How old its frames may become.
+    pub max_age: Option<Duration>,
     /// For what was not synced yet.
     pub runtime_directory: Option<PathBuf>,
 }
@@ -102,6 +104,9 @@ impl Location {
             error!(%error, aside = %aside.display(), "the store is damaged: it was moved aside, and a new one begins");
             Store::open(&self.path, self.options)
         })?;
+        if let Some(max_age) = self.max_age {
+            store.limit_age(max_age);
+        }
         if let Some(directory) = &self.runtime_directory
             && let Err(error) = store.keep_tail(directory)
         {

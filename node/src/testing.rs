@@ -28,6 +28,7 @@ impl Disk {
             key: self.folder.path().join("node.key"),
             node,
             options: Options { max_bytes, sync_interval: Duration::from_secs(60) },
+            max_age: None,
             runtime_directory: None,
         }
     }
@@ -96,9 +97,14 @@ impl Neighbour {
         self.sign(&Payload::Readings(Readings { announcement: 1, readings: vec![reading] }))
     }
 
+    /// Time passes.
+    pub(crate) fn wait(&mut self, minutes: u32) {
+        self.stamp.uptime_ms += u64::from(minutes) * MINUTE_US as u64 / 1000;
+        self.stamp.time_us += i64::from(minutes) * MINUTE_US;
+    }
+
     fn sign(&mut self, payload: &Payload) -> Frame {
-        self.stamp.uptime_ms += MINUTE_US as u64 / 1000;
-        self.stamp.time_us += MINUTE_US;
+        self.wait(1);
         self.author.sign(self.stamp, payload).unwrap()
     }
 }

@@ -62,6 +62,18 @@ pub(super) fn neighbours_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Re
     }
 }
 
+/// Shorter, and an outage of a night makes the hole that the store is there to prevent.
+const LEAST_AGE: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn max_age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let age: Duration = humantime_serde::deserialize(deserializer)?;
+    if age >= LEAST_AGE {
+        Ok(Some(age))
+    } else {
+        Err(serde::de::Error::custom("a time of at least \"1d\" is wanted here"))
+    }
+}
+
 pub(super) fn directory<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     PathBuf::deserialize(deserializer).map(|path| (!path.as_os_str().is_empty()).then_some(path))
 }

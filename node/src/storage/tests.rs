@@ -107,6 +107,24 @@ async fn a_damaged_store_is_moved_aside_and_a_new_one_begun() {
 }
 
 #[tokio::test]
+async fn what_is_older_than_the_owner_wants_to_keep_leaves() {
+    let mut bench = Bench::new();
+    let location = Location { max_age: Some(Duration::from_secs(86_400)), ..bench.location() };
+    bench.storage.open(&location).await.unwrap();
+    let announcement = bench.node.announcement();
+    bench.writer.keep(&announcement, &[]).await.unwrap();
+    for _ in 0..100 {
+        let old = bench.node.readings();
+        bench.writer.keep(&old, &[]).await.unwrap();
+    }
+    bench.node.wait(2 * 24 * 60);
+    let new = bench.node.readings();
+    bench.writer.keep(&new, &[]).await.unwrap();
+    let kept = bench.kept().await;
+    assert!(kept.len() < 50 && kept.contains(&new) && kept.contains(&announcement), "{} are left", kept.len());
+}
+
+#[tokio::test]
 async fn where_the_key_is_gone_no_store_is_begun() {
     let bench = Bench::new();
     let location = bench.location();
