@@ -6,7 +6,7 @@
 //!
 //! [`Store`] is the file, blocking, with one owner. [`StoreHandle`] is the same behind a thread, for async programs.
 //! The store asks no clock (the handle's thread does, for the sync interval) and knows nothing of what frames mean, save that
-//! readings refer to announcements.
+//! readings refer to announcements, and when frames say that they were made.
 //!
 //! # What a card has to take
 //!
@@ -38,7 +38,19 @@
 //! # What a power cut costs
 //!
 //! At most the frames since the last sync, in the order in which they came: the log's checksums end it at the first page
-//! that did not reach the disk, and the file is not touched before the log is safe.
+//! that did not reach the disk, and the file is not touched before the log is safe. `tests/store/power.rs` cuts the power between any two
+//! writes, and keeps, drops or tears what was not synced.
+//!
+//! # What a disk that fails costs
+//!
+//! | what happens | what the store does |
+//! |-|-|
+//! | a write fails | the append is refused, and what was stored stays; the next may go well, without opening the store again |
+//! | a sync fails | the same; the log is written again before the next, since the kernel takes what it could not write for written |
+//! | the disk is full | the oldest frames make room in the file; where not even a log has room, appends are refused |
+//! | the disk is read-only | appends are refused until it is not |
+//! | the file is gone | [`StoreError::Gone`] at the next sync; the handle goes on when it is back, with what the tail has; what came after the last sync to a store without a tail is lost |
+//! | a page is damaged | frames on it are named ([`Batch::damaged`]); where the page holds the tables together, [`StoreError::is_damaged`], and [`Store::set_aside`] makes way for a new store |
 
 mod age;
 mod closed;

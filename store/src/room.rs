@@ -37,14 +37,15 @@ impl Room {
     /// Makes room for the store at `path`, which is open and has `used` bytes of pages.
     pub(crate) fn of(path: &Path, log: &File, used: u64) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let ready = file.metadata()?.len();
-        let mut room = Self { file, log: log.try_clone()?, ready, full: false };
+        let mut room = Self { file, log: log.try_clone()?, ready: 0, full: false };
         room.prepare(used);
         Ok(room)
     }
 
     /// Makes room for what may come until the log is carried over again, as far as the disk gives it.
     pub(crate) fn prepare(&mut self, used: u64) {
+        // SQLite cuts the file to its pages when it has carried the log over, and gives back what was ready behind them.
+        self.ready = self.file.metadata().map_or(0, |metadata| metadata.len());
         let full = match give(&self.log, 0, LOG_BYTES).and_then(|()| self.extend(used + AHEAD_BYTES)) {
             Ok(()) => false,
             Err(Errno::NOSPC | Errno::DQUOT) => {

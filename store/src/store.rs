@@ -22,7 +22,7 @@ const COUNTED_AT_OPEN: u32 = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes that frames may take in the file, at least 64 KiB; the oldest leave when there are more. The file itself has at most the write-ahead log
-    /// (about 270 KB) on top, and never shrinks: its room is used again.
+    /// (about 270 KB) on top, and never shrinks: its room is used again. One MiB more is kept ready for both, as far as the disk gives it.
     pub max_bytes: u64,
     /// A power cut costs the frames of at most this time. Kept by [`StoreHandle`](crate::StoreHandle); who uses a [`Store`] calls
     /// [`sync`](Store::sync) itself.

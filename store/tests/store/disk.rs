@@ -440,7 +440,11 @@ impl Filesystem for Mounted {
     fn fallocate(&self, _: &Request, file: INodeNo, _: FileHandle, at: u64, bytes: u64, _: i32, reply: ReplyEmpty) {
         let mut state = self.state();
         // The only way in which the store asks: the file's length stays.
-        let given = state.fails().and_then(|()| state.give(file.0, at + bytes));
+        let mut given = state.fails();
+        // What is given behind a hole does not fill the hole.
+        if given.is_ok() && at.next_multiple_of(BLOCK) <= state.given[&file.0] {
+            given = state.give(file.0, at + bytes);
+        }
         answer(reply, given);
     }
 

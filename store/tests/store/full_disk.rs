@@ -1,5 +1,6 @@
 //! No room left: said, nothing lost, and over when there is room again.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,6 +32,76 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.path()).status();
     }
+}
+
+/// An ext4 on a loop device, as on a card, as long as this lives.
+struct Card(Folder);
+
+impl Card {
+    fn new(mib: u32) -> Self {
+        let folder = Folder::new();
+        let (image, mounted) = (folder.0.path().join("image"), folder.0.path().join("card"));
+        std::fs::File::create(&image).unwrap().set_len(u64::from(mib) * 1024 * 1024).unwrap();
+        std::fs::create_dir(&mounted).unwrap();
+        let run = |command: &mut Command| {
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "this test mounts a loop device, as root: {output:?}");
+        };
+        run(Command::new("mkfs.ext4").arg("-q").arg(&image));
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&mounted));
+        Self(folder)
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.0.0.path().join("card")
+    }
+}
+
+impl Drop for Card {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.path()).status();
+    }
+}
+
+/// Takes all room that is left, to the last block.
+fn fill_up(ballast: &Path) {
+    let mut file = std::fs::File::create(ballast).unwrap();
+    for bytes in [1 << 20, 1 << 16, 1 << 12, 1 << 9] {
+        while file.write_all(&vec![1; bytes]).is_ok() {}
+    }
+    // What was not written yet may not have got its blocks.
+    let _ = file.sync_all();
+    while file.write_all(&[1; 512]).is_ok() {}
+}
+
+#[test]
+fn on_a_full_card_the_newest_frames_take_the_place_of_the_oldest() {
+    let card = Card::new(24);
+    let path = card.path().join("frames.db");
+    let mut node = Node::new(1, 1);
+    let (key, epoch) = (node.author.node(), node.author.epoch());
+    let mut store = Store::open(&path, Options::default()).unwrap();
+    store.append(&node.frames(1500)).unwrap();
+    store.sync().unwrap();
+    fill_up(&card.path().join("ballast"));
+    for restarted in [false, true] {
+        if restarted {
+            drop(store);
+            store = Store::open(&path, Options::default()).unwrap();
+        }
+        for number in 0..400 {
+            store.append(&(0..10).map(|_| node.readings(1)).collect::<Vec<_>>()).unwrap();
+            if number % 10 == 9 {
+                store.sync().unwrap();
+            }
+        }
+    }
+    let (frames, last) = (store.frames(), node.author.last_seq());
+    assert!((1000..5000).contains(&frames), "{frames}");
+    assert_eq!((last, store.last_seq(key, epoch).unwrap()), (9500, 9500));
+    store.close().unwrap();
+    let store = Store::open(&path, Options::default()).unwrap();
+    assert_eq!(store.range(key, epoch, 1..=last, usize::MAX).unwrap().frames.len() as u64, frames);
 }
 
 #[tokio::test]
