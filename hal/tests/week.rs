@@ -29,8 +29,9 @@ const LATE: Duration = Duration::from_millis(100);
 const TURNS_PER_FAULT: u64 = 40;
 /// The longest fault, in intervals.
 const LONGEST_FAULT: u64 = 60;
-/// The longest rest of a chip that answers but does not work, and the turns around it. The warm-up comes on top.
-const LONGEST_RECOVERY: Duration = Duration::from_secs(32 + 3 * 30);
+/// The longest rest of a chip that answers but does not work, the turns around it, and what the other chips of a turn take. The warm-up
+/// comes on top.
+const LONGEST_RECOVERY: Duration = Duration::from_secs(32 + 3 * 30 + 5);
 
 const MUX: u8 = 0x70;
 
