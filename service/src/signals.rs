@@ -1,8 +1,14 @@
 //! The signals that ask a program to stop: SIGTERM from supervisors, SIGINT from Ctrl-C, SIGHUP from a terminal that was closed.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// The same signal again within this is the same request: timeout(1) signals its child and then the child's process group.
+const ONE_REQUEST: Duration = Duration::from_secs(1);
 
 /// Listens for every signal that asks for a stop.
 pub(crate) struct StopSignals {
@@ -19,6 +25,23 @@ impl StopSignals {
             // Whoever started us with nohup wants us to outlive the terminal.
             hangup: if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) },
         })
+    }
+
+    /// Tells of the first, and ends the process at the next.
+    pub(crate) async fn obey(mut self, first: oneshot::Sender<()>) {
+        let (asked_by, _) = self.next().await;
+        let asked_at = Instant::now();
+        tracing::info!(signal = asked_by, "stopping; once more to stop at once");
+        // The program may be stopping already, for another reason.
+        let _ = first.send(());
+        loop {
+            let (name, number) = self.next().await;
+            if name != asked_by || asked_at.elapsed() >= ONE_REQUEST {
+                tracing::warn!(signal = name, "stopped at once");
+                // As a shell reports a process that died of the signal.
+                std::process::exit(128 + number);
+            }
+        }
     }
 
     /// The next one, by name and number. A hangup comes once: shell and kernel may both send one for the same closed terminal, and the

@@ -108,9 +108,10 @@ impl Program {
         self.on_stop.push(Box::new(action));
     }
 
-    /// Runs until SIGTERM, SIGINT or SIGHUP, or until a task ends; then stops every task. A second signal ends the process at once.
+    /// Runs until SIGTERM, SIGINT or SIGHUP, or until a task ends; then stops every task. A second signal ends the process at once, unless it is
+    /// the same within a second.
     pub async fn run_until_signal(self) -> Result<(), Ended> {
-        let mut signals = match StopSignals::listen() {
+        let signals = match StopSignals::listen() {
             Ok(signals) => signals,
             Err(error) => {
                 // Without signals there would be no way to stop in order: rather not run.
@@ -121,24 +122,7 @@ impl Program {
             }
         };
         let (first, asked) = tokio::sync::oneshot::channel();
-        let mut first = Some(first);
-        let listener = tokio::spawn(async move {
-            loop {
-                let (name, number) = signals.next().await;
-                match first.take() {
-                    Some(first) => {
-                        tracing::info!(signal = name, "stopping; once more to stop at once");
-                        // The program may be stopping already, for another reason.
-                        let _ = first.send(());
-                    }
-                    None => {
-                        tracing::warn!(signal = name, "stopped at once");
-                        // As a shell reports a process that died of the signal.
-                        std::process::exit(128 + number);
-                    }
-                }
-            }
-        });
+        let listener = tokio::spawn(signals.obey(first));
         let outcome = self
             .run_until(async {
                 if asked.await.is_err() {

@@ -124,6 +124,18 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn one_request_that_comes_twice_is_one_request() {
+    let mut role = Role::start("stubborn", &[]);
+    let pid = role.child.id().to_string();
+    // timeout(1) signals its child, and then its process group.
+    let twice = Command::new("sh").args(["-c", "kill -s TERM $0; kill -s TERM $0", &pid]).status().unwrap();
+    assert!(twice.success());
+    role.wait_for("stopping");
+    role.signal("INT");
+    assert_eq!(role.end().code(), Some(130), "the second SIGTERM ended it");
+}
+
+#[test]
 fn systemd_is_told_of_start_status_life_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
