@@ -72,11 +72,11 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Exit> {
         View::Lines => false,
         View::Auto => output::is_terminal(),
     };
-    let try_this = if port == mesh::PORT {
-        "magpie sub temperature".to_owned()
-    } else {
-        format!("magpie sub temperature --connect {meeting_point}")
-    };
+    // As this program was called: after `make demo` there is no `magpie` on the PATH.
+    let mut try_this = format!("{} sub temperature", std::env::args().next().as_deref().unwrap_or("magpie"));
+    if port != mesh::PORT {
+        try_this = format!("{try_this} --connect {meeting_point}");
+    }
     output::complain(&format!("Five simulated nodes. Ctrl-C ends it. In a second terminal: {try_this}"));
     program.spawn("view", async move |stop| {
         let shown = if table {
