@@ -25,7 +25,6 @@ use self::format::Export;
 use self::selection::Selection;
 use crate::args::MeetArgs;
 use crate::exit::Exit;
-use crate::line::now_us;
 use crate::output;
 use crate::verify::audit::Report;
 
@@ -49,10 +48,10 @@ pub struct ExportArgs {
     #[arg(long, value_enum, default_value = "jsonl")]
     pub format: Format,
     /// From when on: a time, such as 2026-11-24T09:00:00Z, or how long ago, such as 1h.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::when::time)]
     pub since: Option<i64>,
     /// Before when, likewise.
-    #[arg(long, value_name = "TIME", value_parser = time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::when::time)]
     pub until: Option<i64>,
     /// Read a store on this machine instead of asking the mesh: its file, or a node's state directory.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["connect", "no_mdns"])]
@@ -183,7 +182,7 @@ fn write(
     out: &mut dyn Write,
     stop: &AtomicBool,
 ) -> anyhow::Result<Done> {
-    let mut export = Export::begin(format, selection.selectors.clone(), out)?;
+    let mut export = Export::begin(format, selection, out)?;
     let gone = selection.walk(store, &mut |frame: &Frame, time_us: Option<i64>| {
         if stop.load(Ordering::Relaxed) {
             bail!("interrupted");
@@ -230,15 +229,4 @@ impl Done {
             _ => Exit::Failed,
         }
     }
-}
-
-/// A time, or how long ago.
-fn time(text: &str) -> Result<i64, String> {
-    if let Some(time_us) = reading::parse_rfc3339(text) {
-        return Ok(time_us);
-    }
-    let ago = humantime::parse_duration(text)
-        .map_err(|_| format!("\"{text}\" is no time; write 2026-11-24T09:00:00Z, or how long ago, such as 1h"))?;
-    let ago_us = i64::try_from(ago.as_micros()).map_err(|_| format!("\"{text}\" is too long ago"))?;
-    Ok(now_us().saturating_sub(ago_us))
 }

@@ -34,7 +34,7 @@ pub struct Download {
 #[derive(Debug, Default)]
 pub struct Absent {
     /// What exists, and nobody who was asked has it.
-    ranges: Vec<(NodeId, Epoch, RangeInclusive<u64>)>,
+    pub ranges: Vec<(NodeId, Epoch, RangeInclusive<u64>)>,
     /// The rest, in words.
     pub told: Vec<String>,
     /// Nodes that could not be asked themselves: there may be more of them.

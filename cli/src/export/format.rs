@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
-use reading::{Announcement, ArchiveWriter, Frame, Payload, Reading, Selector, rfc3339};
+use reading::{Announcement, ArchiveWriter, ClockState, Frame, Payload, Reading};
 
+use super::selection::Selection;
 use super::senml::Senml;
 use super::{Exported, Format};
 use crate::line::Line;
@@ -42,7 +43,7 @@ pub struct Described<'a> {
 
 /// Writes frames in one format, and looks at what is missing among them.
 pub struct Export<'a> {
-    selectors: Vec<Selector>,
+    selection: &'a Selection,
     writer: Writer<'a>,
     audit: Audit,
     exported: Exported,
@@ -57,7 +58,7 @@ enum Writer<'a> {
 
 impl<'a> Export<'a> {
     /// Begins to write.
-    pub fn begin(format: Format, selectors: Vec<Selector>, out: &'a mut dyn Write) -> io::Result<Self> {
+    pub fn begin(format: Format, selection: &'a Selection, out: &'a mut dyn Write) -> io::Result<Self> {
         let writer = match format {
             Format::Jsonl => Writer::Jsonl(out),
             Format::Csv => {
@@ -67,7 +68,7 @@ impl<'a> Export<'a> {
             Format::Senml => Writer::Senml(Senml::begin(out)?),
             Format::Magpie => Writer::Magpie(ArchiveWriter::begin(out)?),
         };
-        Ok(Self { selectors, writer, audit: Audit::default(), exported: Exported::default() })
+        Ok(Self { selection, writer, audit: Audit::default(), exported: Exported::default() })
     }
 
     /// Takes the next frame; node by node, run by run, by seq.
@@ -78,9 +79,12 @@ impl<'a> Export<'a> {
         }
         // What cannot be read, or has no announcement, is in the audit's report.
         let Ok(Payload::Readings(readings)) = frame.payload() else { return Ok(()) };
+        if !self.selection.means_time(time_us) {
+            return Ok(());
+        }
         let Some(announcement) = self.audit.announcement(readings.announcement) else { return Ok(()) };
         for reading in &readings.readings {
-            if self.selectors.iter().any(|selector| selector.matches(&announcement.place, reading.quantity)) {
+            if self.selection.selectors.iter().any(|selector| selector.matches(&announcement.place, reading.quantity)) {
                 let described = Described { frame, announcement: &announcement, reading, time_us };
                 if self.writer.write(&described)? {
                     self.exported.readings += 1;
@@ -119,7 +123,12 @@ impl Writer<'_> {
 /// As `magpie sub --json` prints it; when it came to a store nobody knows.
 fn line(described: &Described<'_>) -> Line {
     let Described { frame, announcement, reading, time_us } = described;
-    Line { time: time_us.and_then(rfc3339), received: None, ..Line::signed(frame, announcement, reading, 0) }
+    let line = Line { received: None, ..Line::signed(frame, announcement, reading, 0) };
+    let knew = matches!(frame.stamp().clock, ClockState::SYNCED | ClockState::FREE_RUNNING);
+    match time_us {
+        Some(time_us) if !knew => line.redated(*time_us),
+        _ => line,
+    }
 }
 
 /// RFC 4180; null is an empty field.

@@ -33,13 +33,22 @@ struct Run {
     boot: Option<BootId>,
     place: Option<Place>,
     previous: Option<Epoch>,
+    /// Its newest frame knew the time.
+    ends_dated: bool,
 }
 
 impl Selection {
+    /// Whether a reading is meant that was made then, as far as that is known.
+    pub fn means_time(&self, time_us: Option<i64>) -> bool {
+        time_us.is_none_or(|time_us| {
+            self.since_us.is_none_or(|since| time_us >= since) && self.until_us.is_none_or(|until| time_us < until)
+        })
+    }
+
     /// Gives every frame that is meant to `take`, and returns what the store says that it has no more.
     ///
     /// All frames of a node between the first and the last one that are meant are given, and others where they explain them: the announcements
-    /// that readings refer to, and the clock fix behind the end that dates what comes before it.
+    /// that readings refer to, and the clock fix behind the end that dates what comes before it. What has no time is rather given than not.
     pub fn walk(&self, store: &Store, take: &mut Take<'_>) -> anyhow::Result<Vec<String>> {
         let mut nodes = store.nodes()?;
         nodes.sort();
@@ -85,7 +94,11 @@ impl Walk<'_> {
         }
         let place = |id: FrameId| self.runs.iter().position(|run| run.range.epoch == id.epoch).map(|run| (run, id.seq));
         let start = start.flatten().and_then(place).unwrap_or((0, 0));
-        let end = end.flatten().and_then(place).unwrap_or((self.runs.len(), 0));
+        let mut end = end.flatten().and_then(place).unwrap_or((self.runs.len(), 0));
+        // To the store a run of an unknown time is as late as the one behind it. It may be earlier, and so is rather given.
+        while self.runs.get(end.0).is_some_and(|run| !self.is_dated(run)) {
+            end = (end.0 + 1, 0);
+        }
         for index in start.0..self.runs.len().min(end.0 + 1) {
             let Some(run) = self.runs.get(index).cloned() else { break };
             let range = run.range;
@@ -106,6 +119,11 @@ impl Walk<'_> {
             self.give(&run, first..=last, take)?;
         }
         Ok(())
+    }
+
+    /// Whether the store can tell when a run was: some run of its boot ended with the time known.
+    fn is_dated(&self, run: &Run) -> bool {
+        self.runs.iter().any(|other| other.boot == run.boot && other.ends_dated)
     }
 
     /// Gives some frames of a run, and what explains them.
@@ -216,8 +234,10 @@ fn runs(store: &Store, node: NodeId) -> anyhow::Result<Vec<Run>> {
             Ok(Payload::Announcement(announcement)) => Some(announcement),
             _ => None,
         });
+        let newest = store.range(node, range.epoch, range.last_seq..=range.last_seq, 0)?.frames.pop();
         runs.push(Run {
             range,
+            ends_dated: newest.is_some_and(|frame| frame.stamp().clock != ClockState::UNKNOWN),
             boot: frames.first().map(Frame::boot),
             previous: announcement.as_ref().and_then(|said| said.previous).map(|previous| previous.epoch),
             place: announcement.map(|said| said.place),

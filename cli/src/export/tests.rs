@@ -18,7 +18,6 @@ use super::download::Absent;
 use super::{Done, ExportArgs, Format, export};
 use crate::args::MeetArgs;
 use crate::exit::Exit;
-use crate::line::now_us;
 use crate::verify;
 
 /// Wall time at uptime 0, us.
@@ -177,6 +176,7 @@ fn readings_from_before_the_time_was_known_are_dated_in_the_export() {
         let seq = line["seq"].as_u64().unwrap();
         assert_eq!(parse_rfc3339(line["time"].as_str().unwrap()), Some(time(1, seq)), "{line}");
         assert_eq!(line["path"], "seoul/jung/roof-1/temperature");
+        assert_eq!(line["clock"], if seq < 5 { "redated" } else { "synced" });
         assert_eq!((&line["received"], &line["verified"]), (&Value::Null, &Value::Bool(true)));
     }
     assert!(lines.is_sorted_by_key(|line| line["seq"].as_u64()));
@@ -295,6 +295,22 @@ fn some_hours_of_a_store_explain_themselves() {
 }
 
 #[test]
+fn what_never_had_a_time_is_rather_given_than_not() {
+    let mut first = Node::new(1);
+    first.forget_time().measure(2);
+    let mut second = first.next();
+    second.measure(3);
+    let shop = Shop::with(&[&first.frames, &second.frames]);
+    let export = |since, until| {
+        let args = ExportArgs { since, until, ..shop.args(Format::Jsonl, &["co2"]) };
+        lines(&shop.export(&args).unwrap().1).iter().map(|line| line["time"].is_null()).collect::<Vec<_>>()
+    };
+    assert_eq!(export(None, Some(time(2, 1))), [true; 2], "before a time before which it may have been");
+    assert_eq!(export(None, Some(time(2, 3))), [true, true, false]);
+    assert_eq!(export(Some(time(2, 3)), None), [false; 2], "but not behind a later run");
+}
+
+#[test]
 fn what_is_missing_is_told_and_the_rest_is_exported() {
     let mut node = Node::new(1);
     node.measure(5);
@@ -332,6 +348,24 @@ fn what_retention_took_is_told() {
 }
 
 #[test]
+fn what_exists_elsewhere_and_did_not_come_is_told_once() {
+    let mut node = Node::new(1);
+    node.measure(5);
+    let hole: Vec<Frame> = node.frames.iter().filter(|frame| frame.seq() != 4).cloned().collect();
+    let (id, epoch) = (node.author.node(), node.author.epoch());
+    let told = |seqs, ends| {
+        let shop = Shop::with(&[&hole]);
+        let (done, _) = shop.export(&shop.args(Format::Jsonl, &[])).unwrap();
+        let mut absent = Absent { ranges: vec![(id, epoch, seqs)], ..Absent::default() };
+        absent.beside(&done.report, ends);
+        absent.told.len()
+    };
+    assert_eq!(told(4..=4, false), 0, "the hole is in the report");
+    assert_eq!((told(7..=9, false), told(7..=9, true)), (1, 0), "behind the end that was wanted nothing is missing");
+    assert_eq!(told(2..=2, true), 1);
+}
+
+#[test]
 fn a_file_is_written_whole_or_not_at_all() {
     let mut node = Node::new(1);
     node.measure(2);
@@ -362,12 +396,4 @@ fn a_store_in_use_is_said_to_be() {
     let shop = Shop::with(&[]);
     let error = format!("{:#}", super::open(shop.store.path()).err().unwrap());
     assert!(error.contains("in use by another program"), "{error}");
-}
-
-#[test]
-fn times_are_said_as_people_say_them() {
-    assert_eq!(super::time("2025-11-24T16:00:00Z"), Ok(1_764_000_000_000_000));
-    let (before, said, after) = (now_us(), super::time("1h").unwrap(), now_us());
-    assert!((before..=after).contains(&(said + 3_600_000_000)), "{said}");
-    assert!(super::time("yesterday").is_err());
 }
