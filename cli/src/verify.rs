@@ -137,6 +137,12 @@ fn in_words(report: &Report) -> Vec<String> {
             lines.push(format!("{what}: {more} more"));
         }
     }
+    lines.extend(report.nodes().flat_map(|runs| runs.iter().skip(1)).filter(|run| run.previous.is_none()).map(|run| {
+        format!(
+            "unproven: run {} of {} names no run before it, so nobody can tell whether one lies between",
+            run.epoch, run.node
+        )
+    }));
     lines.push(sentence(report));
     lines
 }

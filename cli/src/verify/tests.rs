@@ -220,6 +220,18 @@ fn a_run_that_is_not_there_is_missed_by_the_one_that_continues_it() {
 }
 
 #[test]
+fn a_run_that_names_none_before_it_leaves_open_what_lies_between() {
+    let mut node = Node::new(1);
+    let mut fresh = Node { seed: 1, frames: Vec::new() };
+    fresh.run(9, &[ClockState::SYNCED], None);
+    node.frames.append(&mut fresh.frames);
+    let report = verify(&file(&node.frames));
+    assert_eq!(report.verdict(), Verdict::Whole);
+    let words = in_words(&report).join("\n");
+    assert!(words.contains("unproven: run 0909090909090909 of ") && words.matches("unproven").count() == 1, "{words}");
+}
+
+#[test]
 fn a_file_of_some_hours_may_begin_and_end_anywhere_and_be_explained_by_frames_from_elsewhere() {
     let second: Vec<Frame> = Node::new(1).frames.split_off(4);
     let pick = |seqs: &[usize]| seqs.iter().map(|seq| second[seq - 1].clone()).collect::<Vec<_>>();
