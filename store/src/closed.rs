@@ -31,7 +31,7 @@ impl Store {
     /// Lets go of the file. What is in the tail stays there. SQLite leaves the log of a file alone that has another in its place.
     pub(crate) fn let_go(self) -> Box<Closed> {
         let Self { path, options, max_age, tail, damaged, .. } = self;
-        Box::new(Closed { path, options, max_age, tail, damaged: damaged.get() })
+        Box::new(Closed { path, begins: false, options, max_age, tail, damaged: damaged.get() })
     }
 }
 
@@ -72,6 +72,8 @@ fn delete(path: &Path) -> std::io::Result<()> {
 #[derive(Debug)]
 pub(crate) struct Closed {
     pub(crate) path: PathBuf,
+    /// A new store may be begun: the old one was set aside, and is not gone.
+    pub(crate) begins: bool,
     options: Options,
     max_age: Option<Duration>,
     tail: Option<Tail>,
@@ -79,18 +81,13 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    /// Opens the store again if its file is there, and puts back what is in the tail. A new one would hide that the old one is gone.
+    /// Opens the store again if its file is there, and puts back what is in the tail.
     pub(crate) fn open(self: Box<Self>) -> Result<Store, (Box<Self>, StoreError)> {
-        // Where the disk is gone, its folder often is not.
-        if fs::metadata(&self.path).is_err() {
+        // A new one would hide that the old one is gone: where the disk is gone, its folder often is not.
+        if !self.begins && fs::metadata(&self.path).is_err() {
             let path = self.path.clone();
             return Err((self, StoreError::Gone { path }));
         }
-        self.open_or_create()
-    }
-
-    /// Opens what is there, or begins a new store, and puts back what is in the tail.
-    pub(crate) fn open_or_create(self: Box<Self>) -> Result<Store, (Box<Self>, StoreError)> {
         match Store::open(&self.path, self.options) {
             Ok(mut store) => {
                 store.max_age = self.max_age;

@@ -33,8 +33,6 @@ pub(crate) struct Owner {
     written_before: Option<u64>,
 }
 
-type Opening = fn(Box<Closed>) -> Result<Store, (Box<Closed>, StoreError)>;
-
 enum Held {
     Open(Box<Store>),
     /// Without its file, and why.
@@ -67,10 +65,10 @@ impl Held {
         };
     }
 
-    /// Opens what is closed, by whichever way of [`Closed`].
-    fn open(&mut self, open: Opening) -> Result<&mut Store, StoreError> {
+    /// Opens what is closed.
+    fn open(&mut self) -> Result<&mut Store, StoreError> {
         *self = match std::mem::replace(self, Self::Neither) {
-            Self::Closed(closed, _) => match open(closed) {
+            Self::Closed(closed, _) => match closed.open() {
                 Ok(store) => Self::Open(Box::new(store)),
                 Err((closed, error)) => Self::Closed(closed, error),
             },
@@ -187,7 +185,7 @@ impl Owner {
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
-        let synced = self.file.open(Closed::open).and_then(|store| store.sync());
+        let synced = self.file.open().and_then(|store| store.sync());
         match &synced {
             Ok(()) => {
                 if self.books.last_error.is_some() {
@@ -198,7 +196,9 @@ impl Owner {
                 self.books.last_error = None;
             }
             Err(error) => {
-                tracing::error!(%error, "store not synced");
+                if self.books.last_error.as_ref() != Some(error) {
+                    tracing::error!(%error, "store not synced");
+                }
                 if matches!(error, StoreError::Gone { .. }) {
                     self.file.let_go(error.clone());
                 }
@@ -218,7 +218,10 @@ impl Owner {
         self.sync_due = Some(Instant::now());
         let aside = Store::set_aside(&path)?;
         tracing::error!(store = %path.display(), aside = %aside.display(), "a damaged store was set aside, and a new one begins");
-        self.file.open(Closed::open_or_create)?;
+        if let Held::Closed(closed, _) = &mut self.file {
+            closed.begins = true;
+        }
+        self.file.open()?;
         self.books.last_error = None;
         self.publish();
         Ok(aside)

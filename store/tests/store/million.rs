@@ -11,6 +11,12 @@ const FRAMES: usize = 1_000_000;
 /// What a node reads at once for a peer.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// Processor time of this thread: what one core can do, on a busy machine too.
+fn worked() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// A line of proc_pid_status(5), in KiB.
 fn status_kib(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -27,28 +33,28 @@ fn a_million_frames_are_opened_quickly_and_served_in_little_memory() {
     let mut appending = Duration::ZERO;
     let mut frames = node.frames(1000);
     for _ in 0..FRAMES / 1000 {
-        let start = Instant::now();
+        let before = worked();
         store.append(&frames).unwrap();
-        appending += start.elapsed();
+        appending += worked() - before;
         frames = (0..1000).map(|_| node.readings(1)).collect();
     }
     store.close().unwrap();
     let mib = fs::metadata(folder.path()).unwrap().len() / 1024 / 1024;
     println!(
-        "{FRAMES} frames, {mib} MiB; appended {:.0} a second, 1000 at once",
+        "{FRAMES} frames, {mib} MiB; appended {:.0} a second of processor time, 1000 at once",
         FRAMES as f64 / appending.as_secs_f64()
     );
 
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), worked());
     let store = Store::open(&folder.path(), options).unwrap();
-    println!("opened in {:?}", start.elapsed());
+    println!("opened in {:?}, {:?} of processor time", start.elapsed(), worked() - before);
     assert_eq!(store.frames(), FRAMES as u64);
     let start = Instant::now();
     let node = (node.author.node(), node.author.epoch());
     store.first_at_or_after(node.0, crate::BOOT_US + 5_000_000_000_000).unwrap().unwrap();
     println!("found a time in {:?}", start.elapsed());
 
-    let (start, before) = (Instant::now(), status_kib("VmRSS"));
+    let (start, before) = (worked(), status_kib("VmRSS"));
     let (mut next, mut read, mut highest) = (1, 0, before);
     loop {
         let batch = store.range(node.0, node.1, next..=u64::MAX, BATCH_BYTES).unwrap();
@@ -62,7 +68,7 @@ fn a_million_frames_are_opened_quickly_and_served_in_little_memory() {
         }
     }
     assert_eq!(read, FRAMES);
-    let rate = FRAMES as f64 / start.elapsed().as_secs_f64();
-    println!("served {rate:.0} a second, each verified; {before} KiB before, {highest} KiB at most");
+    let rate = FRAMES as f64 / (worked() - start).as_secs_f64();
+    println!("served {rate:.0} a second of processor time, each verified; {before} KiB before, {highest} KiB at most");
     assert!(highest < before + 4 * 1024, "{before} KiB before, {highest} KiB while it served");
 }
