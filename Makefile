@@ -1,7 +1,7 @@
 # The commands of this project; each also installs what it needs (tools/setup). `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test pi bench-node bench-growth rebaseline image test-image clean
+.PHONY: help build demo test pi bench-node bench-growth bench-delivery rebaseline image test-image clean
 STEP := @tools/step
 
 help: ## this list
@@ -50,6 +50,13 @@ bench-growth: ## latency, delivery, CPU and memory with 2 to 100 nodes: a table,
 	@tools/setup-build
 	@cargo build --locked --release --package magpie-bench
 	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench growth
+
+bench-delivery: ## catching up, healing, disk and memory: a table, and target/bench/delivery.json
+	@tools/setup-build
+	@tools/setup-bench
+	@tools/build-static x86_64 target/bench/magpie
+	@cargo build --locked --release --package magpie-bench
+	@$${CARGO_TARGET_DIR:-target}/release/magpie-bench delivery
 
 image: ## the container image for amd64 and arm64: target/magpie.oci.tar
 	@tools/build-image target/magpie.oci.tar

@@ -21,6 +21,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Measure latency, delivery, CPU and memory with 2, 20, 50 and 100 nodes.
     Growth(GrowthArgs),
+    /// Measure catching up with a million frames, healing after a partition, disk and memory.
+    Delivery(DeliveryArgs),
     /// Child: publish frames as ordered.
     #[command(hide = true)]
     Publish(PublishArgs),
@@ -28,6 +30,12 @@ pub enum Command {
     #[command(hide = true)]
     Subscribe {
         #[arg(long)]
+        connect: String,
+    },
+    /// Child: hold every frame of the nodes that are heard.
+    #[command(hide = true)]
+    Follow {
+        /// Dial this multiaddress.
         connect: String,
     },
     /// Child: be one node among many.
@@ -69,6 +77,22 @@ pub struct GrowthArgs {
     #[arg(long, value_name = "FILE", default_value = PAGE)]
     pub page: PathBuf,
     /// Two frames of each node instead of ten. The figures are rough, and the file says so.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DeliveryArgs {
+    /// The node that is measured, built as for the Pi but for this machine.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/magpie")]
+    pub node_binary: PathBuf,
+    /// Where the figures go, as JSON.
+    #[arg(long, value_name = "FILE", default_value = "target/bench/delivery.json")]
+    pub out: PathBuf,
+    /// The page with the table of figures, which a run that is not quick writes anew.
+    #[arg(long, value_name = "FILE", default_value = PAGE)]
+    pub page: PathBuf,
+    /// A twentieth of the frames. The figures are rough, and the file says so.
     #[arg(long)]
     pub quick: bool,
 }

@@ -81,7 +81,7 @@ pub fn run(args: &NodeArgs) -> Result<()> {
     let mut wanted = if args.only.is_empty() { Measurement::value_variants().to_vec() } else { args.only.clone() };
     wanted.sort_unstable();
     wanted.dedup();
-    let mut bench = Bench { args, extent, frame_bytes: frame_bytes()?, table: Table::default(), failures: 0 };
+    let mut bench = Bench { args, extent, frame_bytes: frame_bytes()?, table: Table::new(&table::NODE), failures: 0 };
     let mut rest = None;
     for measurement in wanted {
         table::complain(&format!("measuring {}", name(measurement)));

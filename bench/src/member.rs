@@ -1,7 +1,6 @@
 //! A child that is one node among many: it meets the others as in life, publishes, and says what it heard of them.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::MemberArgs;
+use crate::process::Process;
 
 /// How often it is looked whether everybody has met.
 const LOOK: Duration = Duration::from_millis(200);
@@ -69,6 +69,7 @@ pub async fn run(args: MemberArgs) -> Result<()> {
                     sending.spawn(send(member.mesh.clone(), source, frames, rate));
                 }
                 Some(Order::Report) => say(&member.share(&mut events).await?)?,
+                Some(order) => bail!("a member does not {order:?}"),
             },
         }
     }
@@ -134,7 +135,7 @@ impl Member {
             latencies_us: std::mem::take(&mut self.latencies_us),
             cpu_s: cpu_s - self.cpu_s_before,
             seconds: (now_us - self.since_us) as f64 * 1e-6,
-            rss_bytes: rss_bytes()?,
+            rss_bytes: Process::own().rss_bytes()?,
             connections: self.mesh.peers().await?.len(),
         })
     }
@@ -166,11 +167,4 @@ async fn send(mesh: Mesh, mut source: Source, frames: u64, rate: Option<f64>) ->
         ensure!(matches!(published, Published::Queued { .. }), "a frame went nowhere: {published:?}");
     }
     Ok(Sent { sent: frames, waits: 0, cpu_s: process_cpu_s() - cpu_s })
-}
-
-fn rss_bytes() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
-    let kib =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.context("/proc/self/status has no VmRSS")? * 1024)
 }

@@ -29,6 +29,11 @@ pub enum Order {
     },
     /// To a subscriber: everything was sent; say what came.
     Report,
+    /// To a follower: say when it holds so many frames of one run, from the first on.
+    Hold {
+        /// How many.
+        frames: u64,
+    },
 }
 
 /// A publisher's first words: where it can be dialled.
@@ -50,6 +55,21 @@ pub struct Followed {
 pub struct Expecting {
     /// How many messages it was told will come.
     pub expecting: u64,
+}
+
+/// A follower holds what it was told to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// Frames of one run, from the first on.
+    pub holding: u64,
+    /// When the last of them came, or the order where it held them already. On the monotonic clock.
+    pub held_us: i64,
+    /// When the connection was made that it came by.
+    pub connected_us: i64,
+    /// What the process has computed so far, in seconds.
+    pub cpu_s: f64,
+    /// The most memory that it had so far, bytes.
+    pub peak_rss_bytes: u64,
 }
 
 /// A publisher has carried out an order.

@@ -63,9 +63,9 @@ mod tests {
     }
 
     #[test]
-    fn the_real_page_has_both_places() {
+    fn the_real_page_has_every_place() {
         let page = include_str!("../../docs/performance.md");
-        for name in ["node", "growth"] {
+        for name in ["node", "growth", "delivery"] {
             let (begin, end) = markers(name);
             assert!(between(page, &begin, &end, "").is_some(), "{begin}");
         }

@@ -1,7 +1,6 @@
 //! `magpie node --simulate`, built as for the Pi but for this machine, watched from outside through /proc and its own
 //! metrics.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +12,8 @@ use tests::http;
 use tests::magpie::{NodeConfig, NodeFiles, free_port, without_settings};
 use tests::program::Program;
 
+use crate::process::Process;
+
 /// Three chips, seven readings a frame, as [`bench::load`] makes them.
 pub const SEVEN_READINGS: [&str; 3] = ["BME280", "SHT4x", "SHT4x"];
 const STARTING: Duration = Duration::from_secs(30);
@@ -22,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A running node. It ends when this is dropped, and its files with it.
 pub struct SimulatedNode {
     program: Program,
-    process: String,
+    process: Process,
     files: NodeFiles,
     _memory: TempDir,
     /// The multiaddress on which it can be dialled.
@@ -35,12 +36,22 @@ pub fn config(chips: &[&'static str]) -> NodeConfig {
 }
 
 impl SimulatedNode {
-    /// Starts one, and returns when it is ready.
+    /// Starts one of seven readings, and returns when it is ready.
     pub fn start(magpie: &Path) -> Result<Self> {
-        ensure!(magpie.exists(), "{} is missing: `make bench-node` builds it", magpie.display());
-        let address = format!("/ip4/127.0.0.1/tcp/{}", free_port()?);
-        let http = format!("127.0.0.1:{}", free_port()?);
-        let files = NodeFiles::new(&NodeConfig { listen: address.clone(), http, ..config(&SEVEN_READINGS) })?;
+        let listen = format!("/ip4/127.0.0.1/tcp/{}", free_port()?);
+        Self::start_as(magpie, NodeConfig { listen, ..config(&SEVEN_READINGS) }, |_| Ok(()))
+    }
+
+    /// Starts one that is told this, and returns when it is ready. `prepare` may first put something into its state directory.
+    pub fn start_as(magpie: &Path, told: NodeConfig, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        ensure!(
+            magpie.exists(),
+            "{} is missing: `make bench-node` and `make bench-delivery` build it",
+            magpie.display()
+        );
+        let (address, http) = (told.listen.clone(), format!("127.0.0.1:{}", free_port()?));
+        let files = NodeFiles::new(&NodeConfig { http, ..told })?;
+        prepare(&files.state())?;
         // The shell says the process id and then becomes the node.
         let mut command = without_settings(Command::new("sh"));
         command.args(["-c", "echo $$; exec \"$@\"", "sh"]).arg(magpie);
@@ -49,19 +60,14 @@ impl SimulatedNode {
         command.env("RUNTIME_DIRECTORY", memory.path());
         let program = files.simulate(command)?;
         let pid = program.wait_for("its process id", STARTING, |line| line.parse::<u32>().ok())?;
-        let node = Self { program, process: format!("/proc/{pid}"), files, _memory: memory, address };
+        let node = Self { program, process: Process::of(pid), files, _memory: memory, address };
         http::wait_for_status(node.http()?, "/readyz", 200, STARTING).with_context(|| node.program.tail())?;
         Ok(node)
     }
 
-    /// Resident memory, bytes.
-    pub fn rss_bytes(&self) -> Result<u64> {
-        Ok(self.counter("status", "VmRSS:")? * 1024)
-    }
-
-    /// Bytes that the node made the kernel write to a disk, by the kernel's account.
-    pub fn written_bytes(&self) -> Result<u64> {
-        self.counter("io", "write_bytes:")
+    /// What the kernel says of it.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// The sum of a metric's samples whose labels contain `labels`.
@@ -87,13 +93,5 @@ impl SimulatedNode {
 
     fn http(&self) -> Result<SocketAddr> {
         self.files.http()
-    }
-
-    /// A number in one of the process's files under /proc.
-    fn counter(&self, file: &str, name: &str) -> Result<u64> {
-        let path = format!("{}/{file}", self.process);
-        let text = fs::read_to_string(&path).with_context(|| format!("{path}\n{}", self.program.tail()))?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
-        value.with_context(|| format!("{path} has no {name}"))
     }
 }

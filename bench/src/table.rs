@@ -9,15 +9,16 @@ use serde_json::{Map, Number, Value};
 use crate::figure::Figures;
 
 /// One figure.
-struct Figure {
+pub struct Figure {
     key: &'static str,
     says: &'static str,
     unit: Unit,
     aim: Aim,
 }
 
+/// What it is measured in.
 #[derive(Clone, Copy)]
-enum Unit {
+pub enum Unit {
     Mib,
     Mb,
     Bytes,
@@ -25,11 +26,13 @@ enum Unit {
     Us,
     PerSecond,
     CpuSeconds,
+    Seconds,
+    Frames,
 }
 
 /// What a figure is to be.
 #[derive(Clone, Copy)]
-enum Aim {
+pub enum Aim {
     None,
     AtMost(f64),
     Under(f64),
@@ -38,14 +41,16 @@ enum Aim {
     AtMostTimes(f64, &'static str),
 }
 
-const MIB: f64 = 1024.0 * 1024.0;
+/// Bytes.
+pub const MIB: f64 = 1024.0 * 1024.0;
 
-const fn figure(key: &'static str, says: &'static str, unit: Unit, aim: Aim) -> Figure {
+/// One of a list.
+pub const fn figure(key: &'static str, says: &'static str, unit: Unit, aim: Aim) -> Figure {
     Figure { key, says, unit, aim }
 }
 
-/// In the order in which they are shown.
-const FIGURES: [Figure; 16] = [
+/// Those of a node, in the order in which they are shown.
+pub const NODE: [Figure; 16] = [
     figure("binary_bytes_aarch64", "size of the Pi's binary", Unit::Mb, Aim::AtMost(8e6)),
     figure("rss_bytes", "memory after 10 min with 10 peers", Unit::Mib, Aim::AtMost(12.0 * MIB)),
     figure("rss_flood_bytes", "memory after a flood by one author", Unit::Mib, Aim::AtMost(24.0 * MIB)),
@@ -70,16 +75,21 @@ const FIGURES: [Figure; 16] = [
 ];
 
 /// What was measured so far.
-#[derive(Default)]
 pub struct Table {
+    figures: &'static [Figure],
     measured: BTreeMap<&'static str, f64>,
 }
 
 impl Table {
+    /// A table of these figures, with nothing measured yet.
+    pub fn new(figures: &'static [Figure]) -> Self {
+        Self { figures, measured: BTreeMap::new() }
+    }
+
     /// Takes figures in.
     pub fn add(&mut self, figures: Figures) -> Result<()> {
         for (key, value) in figures {
-            ensure!(FIGURES.iter().any(|figure| figure.key == key), "{key} is no figure's key");
+            ensure!(self.figures.iter().any(|figure| figure.key == key), "{key} is no figure's key");
             ensure!(value.is_finite(), "{key} is {value}");
             self.measured.insert(key, value);
         }
@@ -93,7 +103,7 @@ impl Table {
 
     /// For `docs/performance.md`.
     pub fn markdown(&self) -> String {
-        let rows = FIGURES.iter().filter_map(|figure| {
+        let rows = self.figures.iter().filter_map(|figure| {
             let value = *self.measured.get(figure.key)?;
             let aim = match self.judge(figure, value) {
                 (aim, "") => aim,
@@ -105,7 +115,7 @@ impl Table {
     }
 
     fn lines(&self) -> Vec<String> {
-        let rows = FIGURES.iter().filter_map(|figure| {
+        let rows = self.figures.iter().filter_map(|figure| {
             let value = *self.measured.get(figure.key)?;
             let (aim, verdict) = self.judge(figure, value);
             Some(
@@ -138,7 +148,7 @@ impl Table {
     /// The same for programs. Every figure must be there.
     pub fn json(&self, quick: bool) -> Result<String> {
         let mut object = Map::new();
-        for Figure { key, unit, .. } in &FIGURES {
+        for Figure { key, unit, .. } in self.figures {
             let value = *self.measured.get(key).with_context(|| format!("{key} was not measured"))?;
             object.insert(
                 (*key).to_owned(),
@@ -162,14 +172,19 @@ impl Unit {
             Self::Us => format!("{value:.0} us"),
             Self::PerSecond => format!("{value:.0} /s"),
             Self::CpuSeconds => format!("{value:.3} s"),
+            Self::Seconds => format!("{value:.1} s"),
+            Self::Frames => format!("{value:.0}"),
         }
     }
 
     /// As many digits as mean something.
     fn number(self, value: f64) -> Option<Number> {
         let decimals = match self {
-            Self::Mib | Self::Mb | Self::Us | Self::PerSecond => return Some(Number::from(value.round() as u64)),
+            Self::Mib | Self::Mb | Self::Us | Self::PerSecond | Self::Frames => {
+                return Some(Number::from(value.round() as u64));
+            }
             Self::Bytes | Self::Ms => 10.0,
+            Self::Seconds => 100.0,
             Self::CpuSeconds => 10_000.0,
         };
         Number::from_f64((value * decimals).round() / decimals)
@@ -186,8 +201,8 @@ mod tests {
     use super::*;
 
     fn full() -> Table {
-        let mut table = Table::default();
-        table.add(FIGURES.iter().map(|figure| (figure.key, 100.0)).collect()).unwrap();
+        let mut table = Table::new(&NODE);
+        table.add(NODE.iter().map(|figure| (figure.key, 100.0)).collect()).unwrap();
         table
     }
 
@@ -199,7 +214,7 @@ mod tests {
         let file = |quick| serde_json::from_str::<BTreeMap<String, Value>>(&full().json(quick).unwrap()).unwrap();
         assert_eq!(file(false).into_keys().collect::<Vec<_>>().join(" "), keys);
         assert_eq!(file(true)["quick"], true);
-        assert!(Table::default().json(false).unwrap_err().to_string().contains("was not measured"));
+        assert!(Table::new(&NODE).json(false).unwrap_err().to_string().contains("was not measured"));
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub async fn count(mut orders: Orders, mut next: impl AsyncFnMut() -> Result<i64
                     }
                     say(&tally.heard())?;
                 }
-                Some(Order::Send { .. }) => anyhow::bail!("a subscriber sends nothing"),
+                Some(order) => anyhow::bail!("a subscriber does not {order:?}"),
             },
         }
     }

@@ -21,5 +21,5 @@ pub fn measure(magpie: &Path, frames: u64) -> Result<Figures> {
     let mut authors = visitor(&node.address, AUTHORS)?;
     let sent = send(&mut authors, frames / u64::from(AUTHORS), Some(f64::from(Limits::default().author_rate)))?;
     node.wait_for_metric("magpie_mesh_frames_total", "verdict=\"accepted\",reason=\"new\"", sent.sent, SETTLING)?;
-    Ok(vec![("rss_admitted_bytes", node.rss_bytes()? as f64)])
+    Ok(vec![("rss_admitted_bytes", node.process().rss_bytes()? as f64)])
 }

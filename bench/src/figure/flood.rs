@@ -15,5 +15,5 @@ pub fn measure(magpie: &Path, frames: u64) -> Result<Figures> {
     send(&mut author, frames, None)?;
     let shut_out = node.metric("magpie_mesh_blacklistings_total", "")?;
     ensure!(shut_out > 0, "the node has not shut the flooding author out");
-    Ok(vec![("rss_flood_bytes", node.rss_bytes()? as f64)])
+    Ok(vec![("rss_flood_bytes", node.process().rss_bytes()? as f64)])
 }

@@ -19,7 +19,7 @@ pub fn measure(magpie: &Path, duration: Duration) -> Result<Figures> {
     let node = SimulatedNode::start(magpie)?;
     let mut neighbours = visitor(&node.address, PEERS)?;
     // The start's own writing, of a new store and a key, is over: the node is ready.
-    let before = (node.written_bytes()?, node.metric("magpie_node_readings_total", "")?);
+    let before = (node.process().written_bytes()?, node.metric("magpie_node_readings_total", "")?);
     ensure!(
         before.0 > 0,
         "the kernel counts nothing as written to a disk: is the temporary folder on one? TMPDIR=... chooses another"
@@ -28,7 +28,10 @@ pub fn measure(magpie: &Path, duration: Duration) -> Result<Figures> {
     let peers = node.metric("magpie_mesh_peers", "")?;
     ensure!(peers == u64::from(PEERS), "the node has {peers} peers, not {PEERS}");
     let readings = node.metric("magpie_node_readings_total", "")? - before.1;
-    let written = node.written_bytes()? - before.0;
+    let written = node.process().written_bytes()? - before.0;
     ensure!(readings > 0, "the node has read nothing in {duration:?}");
-    Ok(vec![("rss_bytes", node.rss_bytes()? as f64), ("disk_bytes_per_reading", written as f64 / readings as f64)])
+    Ok(vec![
+        ("rss_bytes", node.process().rss_bytes()? as f64),
+        ("disk_bytes_per_reading", written as f64 / readings as f64),
+    ])
 }
