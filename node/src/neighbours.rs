@@ -5,6 +5,9 @@
 //!
 //! Only what is heard live is kept. Holes are not fetched: with n nodes that each wanted everything of everybody, every outage would be followed by
 //! n² fetches that nobody asked for. Whoever wants a node's past asks the author first, and the neighbours for the rest.
+//!
+//! A hundred neighbours that measure each ten seconds are one transaction of ten frames a second: 0.6 ms of a PC's time, unoptimised, and 134 bytes a
+//! frame, so that the default 16 MiB have their last three hours. The queue and the store's own memory are 1 MB.
 
 mod share;
 

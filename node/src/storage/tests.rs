@@ -171,6 +171,25 @@ async fn a_file_that_is_gone_is_said_and_used_again_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn no_frame_waits_for_a_disk_that_hangs_and_the_first_after_it_is_kept() {
+    let mut bench = Bench::new();
+    let location = bench.location();
+    bench.storage.open(&location).await.unwrap();
+    let announcement = bench.node.announcement();
+    bench.writer.keep(&announcement, &[]).await.unwrap();
+    let answers = bench.writer.hang();
+    let lost = bench.node.readings();
+    assert_eq!(bench.writer.keep(&lost, &[]).await, Err(NotKept::Hangs));
+    assert!(!bench.is_ready() && bench.says().contains("has not answered"), "{}", bench.says());
+    answers.abort();
+    eventually("the disk answers", async || answers.is_finished()).await;
+    let readings = bench.node.readings();
+    bench.writer.keep(&readings, std::slice::from_ref(&announcement)).await.unwrap();
+    assert!(bench.is_ready(), "{}", bench.says());
+    assert_eq!(bench.kept().await, [announcement, readings]);
+}
+
+#[tokio::test]
 async fn a_second_process_is_told_that_the_store_has_an_owner() {
     let bench = Bench::new();
     let location = bench.location();

@@ -129,3 +129,14 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+impl Writer {
+    /// As if the disk had not answered in time, until the append is aborted.
+    pub(super) fn hang(&mut self) -> tokio::task::AbortHandle {
+        let hanging = tokio::spawn(std::future::pending());
+        let end = hanging.abort_handle();
+        self.hangs = Some(hanging);
+        end
+    }
+}
