@@ -251,3 +251,6 @@ fn next_to_come(gaps: &Gaps, node: &NodeId, given_up: Option<(Epoch, u64)>) -> O
     let candidates = [gaps.first_missing(node, given_up), gaps.first_offered(node)];
     candidates.into_iter().flatten().min_by_key(|at| gaps.place(node, *at))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,5 +8,6 @@ mod kill;
 mod line;
 mod meeting;
 mod qemu_user;
+mod replay;
 mod virtual_pi;
 mod virtual_pi_sensors;
