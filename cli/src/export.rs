@@ -214,7 +214,7 @@ impl Done {
         }
         if absent.unconfirmed > 0 {
             words.push(format!(
-                "{} nodes could not be asked themselves, so that more may be missing",
+                "{} of the nodes could not be asked directly, so that more may be missing",
                 absent.unconfirmed
             ));
         }

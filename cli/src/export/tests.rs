@@ -318,7 +318,7 @@ fn what_is_missing_is_told_and_the_rest_is_exported() {
     let shop = Shop::with(&[&hole]);
     let (done, text) = shop.export(&shop.args(Format::Jsonl, &["co2"])).unwrap();
     assert_eq!(lines(&text).len(), 4);
-    assert!(done.report.missing.shown[0].ends_with(": 4"), "{:?}", done.report.missing);
+    assert!(done.report.missing.shown[0].starts_with("frame 4 of run "), "{:?}", done.report.missing);
     assert_eq!(done.tell(Absent::default(), false), Exit::Incomplete);
 
     let shop = Shop::with(&[&node.frames[1..]]);

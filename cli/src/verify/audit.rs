@@ -163,14 +163,7 @@ impl Audit {
                 run.clock.dated = run.clock.unknown;
             }
             if run.missing > 0 {
-                let more = if run.holes.len() == MAX_HOLES { " and more" } else { "" };
-                self.missing.add(format!(
-                    "{} frames of run {} of {}: {}{more}",
-                    run.missing,
-                    run.epoch,
-                    run.node,
-                    ranges(&run.holes)
-                ));
+                self.missing.add(run.words_of_missing());
             }
         }
         Report { frames: self.frames, runs: self.runs, wrong: self.wrong, missing: self.missing }
@@ -261,6 +254,17 @@ impl Run {
             clock: Clock::default(),
             boot: frame.boot(),
             has_body: false,
+        }
+    }
+
+    fn words_of_missing(&self) -> String {
+        let Self { node, epoch, missing, holes, .. } = self;
+        match holes.as_slice() {
+            [hole] if hole.start() == hole.end() => format!("frame {} of run {epoch} of {node}", hole.start()),
+            holes => {
+                let more = if holes.len() == MAX_HOLES { " and more" } else { "" };
+                format!("{missing} frames of run {epoch} of {node}: {}{more}", ranges(holes))
+            }
         }
     }
 

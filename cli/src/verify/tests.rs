@@ -153,7 +153,7 @@ fn a_removed_frame_leaves_a_hole_with_a_number() {
     let report = verify(&file(&without(&frames, 2)));
     assert_eq!(report.verdict(), Verdict::Incomplete);
     assert_eq!((report.runs[0].missing, &report.runs[0].holes[..]), (1, &[3..=3][..]));
-    assert!(in_words(&report).join("\n").contains("missing: 1 frames of run 0101010101010101"), "{report:?}");
+    assert!(in_words(&report).join("\n").contains("missing: frame 3 of run 0101010101010101"), "{report:?}");
     // The last frame of a run is missed by the next run, and an announcement by those who refer to it.
     for index in [3, 0, 4] {
         assert_eq!(verdict(&without(&frames, index)), Verdict::Incomplete, "frame {index}");
