@@ -51,6 +51,12 @@
 //! | the disk is read-only | appends are refused until it is not |
 //! | the file is gone | [`StoreError::Gone`] at the next sync; the handle goes on when it is back, with what the tail has; what came after the last sync to a store without a tail is lost |
 //! | a page is damaged | frames on it are named ([`Batch::damaged`]); where the page holds the tables together, [`StoreError::is_damaged`], and [`Store::set_aside`] makes way for a new store |
+//!
+//! # How much it can take
+//!
+//! A million frames, 167 MiB, on one core of a PC (`tests/store/million.rs`): opened in a millisecond, a time found in two; 17,500 a second
+//! read in batches of 64 KiB, nearly all of that time spent on signatures; 200,000 a second appended, a thousand at once. Memory
+//! stays as it is.
 
 mod age;
 mod closed;
