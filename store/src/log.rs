@@ -28,6 +28,8 @@ pub(crate) struct Log {
     file: File,
     /// Pages in it, as SQLite said at the last commit.
     pages: Arc<AtomicU32>,
+    /// With so many it is to be carried over.
+    full_at: u32,
     /// A sync failed. The kernel then takes what it could not write for written: the next sync would go well, and mean nothing.
     distrusted: bool,
 }
@@ -46,7 +48,7 @@ impl Log {
         .map_err(|error| StoreError::sqlite(path, "open", &error))?;
         // Nobody knows whether a sync of that process failed.
         let distrusted = file.metadata().map_err(failed)?.len() > 0;
-        let mut log = Self { file, pages, distrusted };
+        let mut log = Self { file, pages, full_at: WAL_PAGES, distrusted };
         if distrusted {
             log.sync().map_err(failed)?;
         }
@@ -58,7 +60,7 @@ impl Log {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.pages.load(Ordering::Relaxed) >= WAL_PAGES
+        self.pages.load(Ordering::Relaxed) >= self.full_at
     }
 
     /// It could not be carried over for so long that it must not grow any more.
@@ -85,12 +87,21 @@ impl Log {
         if self.distrusted {
             self.sync().map_err(|error| StoreError::io(path, "sync", &error))?;
         }
-        // SQLite reads a file that fails at its sync as not carried over, and copies all again.
+        // Where that fails half-way, SQLite copies all again the next time.
         let carried = db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-        self.distrusted = carried.is_err();
-        carried.map_err(|error| StoreError::sqlite(path, "carry the log over", &error))?;
-        self.pages.store(0, Ordering::Relaxed);
-        Ok(())
+        match &carried {
+            Ok(()) => {
+                self.pages.store(0, Ordering::Relaxed);
+                self.full_at = WAL_PAGES;
+            }
+            Err(error) => {
+                // It may have been the sync of the log.
+                let code = error.sqlite_error().map(|error| error.extended_code);
+                self.distrusted = code == Some(rusqlite::ffi::SQLITE_IOERR_FSYNC);
+                self.full_at = self.pages.load(Ordering::Relaxed).saturating_add(WAL_PAGES);
+            }
+        }
+        carried.map_err(|error| StoreError::sqlite(path, "carry the log over", &error))
     }
 
     /// The same bytes in the same places: now the kernel has something to write.

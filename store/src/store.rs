@@ -263,7 +263,8 @@ impl Store {
         Ok(())
     }
 
-    /// Carries the log over. What is in it is stored all the same when that fails: it is tried again at each commit and sync.
+    /// Carries the log over. What is in it is stored all the same when that fails: it is tried again at each sync, and when it has
+    /// grown by as much again.
     fn carry_over(&mut self) {
         let OpenFile { db, log, room, .. } = &mut self.file;
         let carried = log.carry_over(db, &self.path).and_then(|()| {

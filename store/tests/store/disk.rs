@@ -59,6 +59,8 @@ pub enum Fault {
     Changes { after: u64, failing: u64, errno: Errno },
     /// After so many more syncs of files, one fails.
     Syncs { after: u64, errno: Errno },
+    /// A file of this name cannot be written.
+    Write { name: &'static str, errno: Errno },
     /// Nothing can be done with it any more.
     Everything(Errno),
 }
@@ -230,6 +232,12 @@ impl State {
 
     fn write(&mut self, file: u64, at: usize, bytes: &[u8]) -> Result<(), Errno> {
         self.change_fails()?;
+        if let Some(Fault::Write { name, errno }) = self.fault
+            && self.names.get(OsStr::new(name)) == Some(&file)
+        {
+            self.failures += 1;
+            return Err(errno);
+        }
         self.give(file, (at + bytes.len()) as u64)?;
         let contents = self.files.get_mut(&file).ok_or(Errno::ENOENT)?;
         put(contents, at, bytes);

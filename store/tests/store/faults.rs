@@ -163,6 +163,39 @@ fn on_a_full_disk_the_store_goes_on_in_the_room_that_it_has() {
     }
 }
 
+#[test]
+fn while_the_file_cannot_be_written_the_log_grows_to_its_end_and_no_further() {
+    let disk = Disk::new();
+    let mut node = Node::new(1, 1);
+    let mut store = open(&disk, None).unwrap();
+    store.append(&node.frames(1)).unwrap();
+    let fault = Fault::Write { name: "frames.db", errno: Errno::EIO };
+    disk.set_fault(Some(fault));
+    let mut stored = 1;
+    let (refused, error) = loop {
+        let frame = node.readings(1);
+        match store.append(std::slice::from_ref(&frame)) {
+            Ok(_) => stored += 1,
+            Err(error) => break (frame, error),
+        }
+        assert!(stored < 10_000, "the log has no end");
+    };
+    assert!(stored > 1000 && matches!(error, StoreError::Disk { .. }) && !error.is_damaged(), "{stored} {error}");
+    let log_bytes = std::fs::metadata(disk.path().join("frames.db-wal")).unwrap().len();
+    assert!((4_000_000..5_000_000).contains(&log_bytes), "{log_bytes}");
+    // Tried now and then, not at each append.
+    assert!(disk.failures() < 100, "{}", disk.failures());
+    // What is stored can be made safe all the same, and it is said that not all is well.
+    assert_eq!((store.sync(), store.unsynced()), (Err(error), 0));
+
+    disk.set_fault(None);
+    store.append(&[refused]).unwrap();
+    store.sync().unwrap();
+    store.close().unwrap();
+    let store = open(&disk, None).unwrap();
+    assert_eq!((store.frames(), count(&store, &node)), (stored + 1, stored + 1));
+}
+
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

@@ -29,6 +29,7 @@ static FRAMES: LazyLock<Vec<Frame>> = LazyLock::new(|| Node::new(1, 1).frames(12
 struct Said {
     options: Options,
     frames: usize,
+    refused: usize,
     /// After how many changes of the disk so many frames had been handed over at most, and so many were synced.
     by: Vec<(usize, u64, u64)>,
 }
@@ -36,7 +37,7 @@ struct Said {
 impl Said {
     fn new(max_bytes: u64) -> Self {
         let options = Options { max_bytes, sync_interval: Duration::from_secs(60) };
-        Self { options, frames: 0, by: vec![(0, 0, 0)] }
+        Self { options, frames: 0, refused: 0, by: vec![(0, 0, 0)] }
     }
 
     fn append(&mut self, disk: &Disk, store: &mut Store, count: usize) {
@@ -44,8 +45,12 @@ impl Said {
         self.frames += count;
         let (_, _, synced) = self.by[self.by.len() - 1];
         self.by.push((disk.changes_so_far(), self.frames as u64, synced));
-        // What is refused is tried again. One sync may fail here, that of the head of a log that is begun anew.
-        assert_eq!(store.append(frames).or_else(|_| store.append(frames)).unwrap(), count);
+        let appended = store.append(frames).or_else(|_| {
+            // That of the head of a log that is begun anew is the one sync that may fail here. What is refused is tried again.
+            self.refused += 1;
+            store.append(frames)
+        });
+        assert_eq!(appended.unwrap(), count);
     }
 
     fn sync(&mut self, disk: &Disk, store: &mut Store) {
@@ -218,6 +223,8 @@ fn cut_the_power(
     fates: Fates,
     seed: u64,
 ) -> usize {
+    let any_fails = changes.iter().any(|change| matches!(change, Change::SyncFailed { .. }));
+    assert!(any_fails || said.refused == 0, "a sound disk refuses nothing");
     let mut after = after.into_iter().peekable();
     let (memory, mut chance, mut platter) = (in_memory(), Chance(seed), Platter::default());
     let (mut seen, mut looked_at, mut turn) = (HashSet::new(), 0, 0);
