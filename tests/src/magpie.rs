@@ -52,6 +52,8 @@ pub struct NodeConfig {
     pub listen: String,
     /// Whom it dials.
     pub connect: Vec<String>,
+    /// Where it can be dialled besides.
+    pub announce: Vec<String>,
     /// Whether it looks around on the local network.
     pub mdns: bool,
     /// Whether it meets others on its own machine.
@@ -73,6 +75,7 @@ impl NodeConfig {
             name,
             listen: String::new(),
             connect: Vec::new(),
+            announce: Vec::new(),
             mdns: false,
             local: false,
             http: String::new(),
@@ -84,13 +87,13 @@ impl NodeConfig {
 
     /// The file that says so.
     pub fn toml(&self, state: &Path) -> String {
-        let Self { name, connect, mdns, local, http, interval, buses, .. } = self;
+        let Self { name, connect, announce, mdns, local, http, interval, buses, .. } = self;
         let (city, area) = PLACE.split_once('/').unwrap_or_default();
         let listen = if self.listen.is_empty() { String::new() } else { format!("listen = [\"{}\"]\n", self.listen) };
         let chips: String = self.chips.iter().map(|model| format!("[[sensors.chip]]\nmodel = \"{model}\"\n")).collect();
         format!(
             "city = \"{city}\"\narea = \"{area}\"\nname = \"{name}\"\nstate = \"{}\"\n\
-             [mesh]\n{listen}connect = {connect:?}\nmdns = {mdns}\nlocal = {local}\n\
+             [mesh]\n{listen}connect = {connect:?}\nannounce = {announce:?}\nmdns = {mdns}\nlocal = {local}\n\
              [http]\nlisten = \"{http}\"\n\
              [sensors]\ninterval = \"{interval}\"\nbuses = {buses:?}\n{chips}",
             state.display()
@@ -112,6 +115,11 @@ impl NodeFiles {
         let files = Self { name: config.name, http: config.http.clone(), folder };
         fs::write(files.config(), config.toml(&files.state())).context("cannot write the node's configuration")?;
         Ok(files)
+    }
+
+    /// What the node is called.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// Where the node's health is asked for.

@@ -1,9 +1,12 @@
 //! Networks for one test: namespaces that see only what they are plugged into.
 
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::needs;
 
@@ -31,6 +34,40 @@ impl Namespace {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name]).arg(program);
         command
+    }
+
+    /// Moves the calling thread inside, for good: the sockets that it opens from now on are here, and so is whatever thread or program it
+    /// starts. The other threads stay where they are.
+    pub fn enter(&self) -> Result<()> {
+        let path = format!("/run/netns/{}", self.name);
+        let namespace = File::open(&path).with_context(|| format!("cannot open {path}"))?;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .with_context(|| format!("cannot enter {path}"))
+    }
+
+    /// Makes what leaves through `interface` leave at no more than this rate (`256kbit`), or as fast as it can. What is queued for longer than
+    /// 400 ms is dropped, as a modem does.
+    pub fn set_rate(&self, interface: &str, rate: Option<&str>) -> Result<()> {
+        let name = &self.name;
+        match rate {
+            Some(rate) => run(
+                "tc",
+                &format!("-n {name} qdisc replace dev {interface} root tbf rate {rate} burst 16k latency 400ms"),
+            ),
+            None => run("tc", &format!("-n {name} qdisc delete dev {interface} root")),
+        }
+    }
+
+    /// Loses so many of a hundred packets that come in by `interface`.
+    pub fn set_loss(&self, interface: &str, percent: u32) -> Result<()> {
+        let rules = format!(
+            "table inet loss {{ }}; delete table inet loss; table inet loss {{ chain in {{ type filter hook input priority 0; \
+             iifname {interface} numgen random mod 100 < {percent} drop; }}; }}"
+        );
+        let output = self.command("nft").arg(&rules).output().context("cannot run nft: install nftables")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "nft {rules} failed: {}", said.trim());
+        Ok(())
     }
 
     /// Runs `ip` inside.
@@ -73,6 +110,12 @@ impl Switch {
         Ok(Self { namespace, ports: 0 })
     }
 
+    /// Pulls the plug that went in as the `port`th, from 1 on, or puts it back. Whoever is behind it sees the carrier go, and nothing is said
+    /// to the other ends of its connections.
+    pub fn set_plugged(&self, port: u32, plugged: bool) -> Result<()> {
+        self.namespace.ip(&format!("link set port{port} {}", if plugged { "up" } else { "down" }))
+    }
+
     /// Gives a namespace an interface `eth0` on this Ethernet.
     pub fn plug(&mut self, namespace: &Namespace, address: &str) -> Result<()> {
         self.ports += 1;
@@ -84,11 +127,18 @@ impl Switch {
     }
 }
 
-/// No argument here has a space in it.
 fn ip(arguments: &str) -> Result<()> {
-    let output = Command::new("ip").args(arguments.split(' ')).output().context("cannot run ip")?;
+    run("ip", arguments)
+}
+
+/// No argument here has a space in it.
+fn run(program: &str, arguments: &str) -> Result<()> {
+    let output = Command::new(program)
+        .args(arguments.split(' '))
+        .output()
+        .with_context(|| format!("cannot run {program}: install iproute2"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "ip {arguments} failed: {}", said.trim());
+    ensure!(output.status.success(), "{program} {arguments} failed: {}", said.trim());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, waitid};
 use serde_json::Value;
 
 /// How much of the end of each output is shown when a test fails.
@@ -76,6 +76,16 @@ impl Program {
     /// Sends a signal, to this process only.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill_process(self.pid()?, signal).with_context(|| format!("cannot signal {}", self.name))
+    }
+
+    /// Looks at what the program left behind while it stands still between two instructions: as it would be if it were killed there.
+    pub fn standing_still<T>(&self, look: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.signal(Signal::STOP)?;
+        // It is told when the last thread has stopped.
+        let stopped = waitid(WaitId::Pid(self.pid()?), WaitIdOptions::STOPPED);
+        let looked = stopped.with_context(|| format!("cannot stop {}", self.name)).and_then(|_| look());
+        self.signal(Signal::CONT)?;
+        looked
     }
 
     /// Waits for the program's own end.
