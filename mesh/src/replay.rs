@@ -1,6 +1,6 @@
 //! The past of every node that is wanted, and then what it makes: in order, each frame once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -16,8 +16,10 @@ use crate::order::{Order, OrderLimits, Released};
 
 /// How often it is looked whether something was waited for long enough.
 const TICK: Duration = Duration::from_secs(1);
-/// Neither a peer nor a node was new for so long: who was found is all that there is to find for now.
+/// Neither a peer nor a node was new for so long: who was found is all that there is to find for now. Where peers come and go all the time, that
+/// is so this long after the first.
 const QUIET: Duration = Duration::from_secs(5);
+const QUIET_MAX: Duration = Duration::from_secs(30);
 /// Nodes that are dialled in one go, because nobody else can say what there is of them.
 const REACH: usize = 8;
 /// Peers with which no more are dialled. The others' frames come by way of these.
@@ -64,7 +66,9 @@ pub struct Replay {
     ticks: tokio::time::Interval,
     /// Announcements may have passed unheard.
     look_up_nodes: bool,
-    peers: usize,
+    /// Nodes whose past is still coming.
+    coming: BTreeSet<NodeId>,
+    first_peer_at: Option<Instant>,
     /// When a peer or a node was last new.
     news_at: Instant,
     said_settled: bool,
@@ -81,8 +85,8 @@ pub enum Next {
         /// A later one of its node came before it.
         late: bool,
     },
-    /// The past is here, as far as any peer has it: what comes now is new, or turned up late. Said again each time that this becomes so. Not before
-    /// a peer was there, and 5 s after the last new peer or node.
+    /// The past of every node that was found is here, as far as any peer has it: what comes now is new, or turned up late. Not before a peer was
+    /// there, and 5 s after the last new peer or node, or 30 s after the first peer. Said again when nodes that were found later are here, too.
     Settled,
     /// Anything else that happened on the mesh. Announcements are frames of their nodes and do not come here.
     Event(MeshEvent),
@@ -111,6 +115,8 @@ pub struct Account {
 struct Counts {
     frames: u64,
     late: u64,
+    /// Frames whose turn has come and that were not given out yet.
+    ready: usize,
     last: Option<(Epoch, u64)>,
     /// The announcement that was last referred to.
     explained: Option<(Epoch, u64)>,
@@ -147,7 +153,8 @@ impl Replay {
             ready: VecDeque::new(),
             ticks,
             look_up_nodes: true,
-            peers: 0,
+            coming: BTreeSet::new(),
+            first_peer_at: None,
             news_at: Instant::now(),
             said_settled: false,
             left_out: 0,
@@ -164,6 +171,7 @@ impl Replay {
     pub async fn next(&mut self) -> Result<Next, Error> {
         loop {
             if let Some(next) = self.ready.pop_front() {
+                self.given(&next);
                 return Ok(next);
             }
             if self.becomes_settled() {
@@ -172,7 +180,9 @@ impl Replay {
             if self.look_up_nodes {
                 let announcements = self.mesh.nodes().await?;
                 // Some may have connected before anybody listened to the events.
-                self.peers = self.peers.max(self.mesh.peers().await?.len());
+                if !self.mesh.peers().await?.is_empty() {
+                    self.first_peer_at.get_or_insert_with(Instant::now);
+                }
                 self.look_up_nodes = false;
                 announcements.into_iter().for_each(|frame| self.take_frame(frame, false));
                 continue;
@@ -185,9 +195,10 @@ impl Replay {
         }
     }
 
-    /// Whether the past of a node is here, as far as any peer has it.
+    /// Whether the past of a node is here, as far as any peer has it, and was given out.
     pub fn is_settled(&self, node: &NodeId) -> bool {
-        self.order.is_settled(node)
+        let ready = self.counts.get(node).is_some_and(|counts| counts.ready > 0);
+        !ready && !self.coming.contains(node)
     }
 
     /// The nodes that are wanted, with what is known of their frames.
@@ -241,7 +252,9 @@ impl Replay {
 
     /// True once each time.
     fn becomes_settled(&mut self) -> bool {
-        let settled = self.peers > 0 && self.order.all_settled() && self.news_at.elapsed() >= QUIET;
+        let quiet = self.news_at.elapsed() >= QUIET;
+        let found = self.first_peer_at.is_some_and(|first| quiet || first.elapsed() >= QUIET_MAX);
+        let settled = found && self.coming.is_empty();
         settled && !std::mem::replace(&mut self.said_settled, settled)
     }
 
@@ -255,10 +268,7 @@ impl Replay {
         }
         self.counts.insert(node, Counts::default());
         self.order.want(node, self.backfill.now());
-        self.news();
-    }
-
-    fn news(&mut self) {
+        self.coming.insert(node);
         self.news_at = Instant::now();
         self.said_settled = false;
     }
@@ -267,8 +277,8 @@ impl Replay {
         match event {
             MeshEvent::Frame { frame, live, .. } => return self.take_frame(frame, live),
             MeshEvent::PeerConnected { .. } => {
-                self.peers += 1;
-                self.news();
+                self.first_peer_at.get_or_insert_with(Instant::now);
+                self.news_at = Instant::now();
             }
             MeshEvent::Lagged { .. } => self.look_up_nodes = true,
             _ => {}
@@ -313,6 +323,20 @@ impl Replay {
         }
     }
 
+    /// A frame is given out.
+    fn given(&mut self, next: &Next) {
+        if let Next::Frame { frame, late } = next
+            && let Some(counts) = self.counts.get_mut(&frame.node())
+        {
+            counts.ready -= 1;
+            counts.frames += 1;
+            counts.late += u64::from(*late);
+            if !late {
+                counts.last = Some((frame.epoch(), frame.seq()));
+            }
+        }
+    }
+
     fn put(&mut self, frame: Frame) {
         if let Ok(Payload::Readings(readings)) = frame.payload()
             && let Some(counts) = self.counts.get_mut(&frame.node())
@@ -329,6 +353,9 @@ impl Replay {
         let mut released = VecDeque::new();
         let now = self.backfill.now();
         self.order.release(self.backfill.gaps_mut(), node, now, &mut released);
+        if self.order.is_settled(&node) {
+            self.coming.remove(&node);
+        }
         self.deliver(released);
     }
 
@@ -336,6 +363,7 @@ impl Replay {
         let mut released = VecDeque::new();
         let now = self.backfill.now();
         self.order.tick(self.backfill.gaps_mut(), now, &mut released);
+        self.coming.retain(|node| !self.order.is_settled(node));
         self.deliver(released);
         let gaps = self.backfill.gaps();
         let unheard = self.order.restless().filter(|node| !gaps.is_confirmed(node));
@@ -347,16 +375,9 @@ impl Replay {
     }
 
     fn deliver(&mut self, released: VecDeque<Released<Frame>>) {
-        if !self.order.all_settled() {
-            self.said_settled = false;
-        }
         for Released { item: frame, late } in released {
             if let Some(counts) = self.counts.get_mut(&frame.node()) {
-                counts.frames += 1;
-                counts.late += u64::from(late);
-                if !late {
-                    counts.last = Some((frame.epoch(), frame.seq()));
-                }
+                counts.ready += 1;
             }
             self.ready.push_back(Next::Frame { frame, late });
         }

@@ -19,6 +19,8 @@ struct Reader {
     frames: Vec<Frame>,
     late: usize,
     settled: bool,
+    /// How many frames had come when the past of the first one's node was called complete.
+    past: Option<usize>,
 }
 
 impl Reader {
@@ -28,7 +30,7 @@ impl Reader {
         let order = OrderLimits { patience: Duration::from_secs(2), ..OrderLimits::default() };
         let selectors = vec!["seoul/jung/#".parse().unwrap()];
         let replay = Replay::new(mesh, events, ReplayConfig { selectors, since, order, ..ReplayConfig::default() });
-        Self { replay, frames: Vec::new(), late: 0, settled: false }
+        Self { replay, frames: Vec::new(), late: 0, settled: false, past: None }
     }
 
     /// Reads until `enough`.
@@ -38,7 +40,11 @@ impl Reader {
                 match self.replay.next().await.unwrap() {
                     Next::Frame { frame, late } => {
                         self.late += usize::from(late);
+                        let complete = self.replay.is_settled(&frame.node());
                         self.frames.push(frame);
+                        if complete {
+                            self.past.get_or_insert(self.frames.len());
+                        }
                     }
                     Next::Settled => self.settled = true,
                     Next::Event(_) => {}
@@ -144,6 +150,7 @@ async fn a_restart_in_between_is_a_run_after_the_other() {
     let mut reader = Reader::start(2, &[&author], Since::Beginning).await;
     reader.read("both runs", |reader| reader.frames.len() == 70).await;
     assert_eq!(reader.frames, shelf.of(id));
+    assert_eq!(reader.past, Some(70), "who waits for a node's past waits to its last frame");
 }
 
 #[tokio::test]
