@@ -1,9 +1,19 @@
 //! `magpie sub --since` and `--last`: what was measured before anybody listened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use mesh::{Answering, Batch, History, MeshEvent, Summary};
+use prometheus_client::registry::Registry;
+use reading::{
+    Announcement, Author, BootId, ClockFix, ClockState, Epoch, EpochRange, Flag, Frame, Label, NodeId, NodeKey,
+    Payload, Place, Quantity, Reading, Readings, Reason, Stamp, Text,
+};
 use serde_json::Value;
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles, PLACE, STOPPING};
 use tests::program::Program;
@@ -147,4 +157,111 @@ fn the_last_known_value_comes_at_once() -> Result<()> {
         subscriber.wait_exit_code(WHOLE, STOPPING)?;
     }
     Ok(())
+}
+
+#[test]
+fn what_was_measured_before_the_time_was_known_is_dated_by_the_fix() -> Result<()> {
+    let key = NodeKey::from_seed([21; 32]);
+    let frames = a_boot_without_a_clock(&key)?;
+    let (addresses, listening) = channel();
+    // The thread ends with the test's process.
+    thread::spawn(move || {
+        let failed = addresses.clone();
+        serve(key, frames, &addresses).or_else(|error| failed.send(Err(error)))
+    });
+    let address = listening.recv_timeout(MEETING).context("the node does not listen")??;
+    let (lines, said) = past("temperature", &address, WHOLE)?;
+    ensure!(lines.len() == 60, "{} lines; {said}", lines.len());
+    for (second, text) in (1..).zip(&lines) {
+        let line: Value = serde_json::from_str(text)?;
+        let time = reading::rfc3339(START_US + second * 1_000_000).context("a time")?;
+        let clock = if second <= 30 { "redated" } else { "synced" };
+        ensure!(line["time"] == time.as_str() && line["clock"] == clock, "not {time}, {clock}: {text}");
+    }
+    Ok(())
+}
+
+/// Uptime 0 of that boot, us since 1970: in 2099, so that no time that is asked for is later.
+const START_US: i64 = 4_070_908_800_000_000;
+
+/// A node that starts in 1970, learns the time after half a minute, and measures each second.
+fn a_boot_without_a_clock(key: &NodeKey) -> Result<Vec<Frame>> {
+    let boot = BootId([5; 8]);
+    let mut author = Author::new(key.clone(), Epoch([9; 8]), boot);
+    let stamp = |second: i64, known: bool| {
+        let uptime_us = second * 1_000_000;
+        let (time_us, clock) =
+            if known { (START_US + uptime_us, ClockState::SYNCED) } else { (uptime_us, ClockState::UNKNOWN) };
+        Stamp { uptime_ms: second.unsigned_abs() * 1000, time_us, clock }
+    };
+    let place = Place { city: Label::new("seoul")?, area: Label::new("lab")?, node: Label::new("timeless")? };
+    let announcement = Announcement {
+        place,
+        addresses: vec![],
+        sensors: vec![],
+        firmware: Text::lossy("test"),
+        position: None,
+        previous: None,
+        certificate: vec![],
+    };
+    let reading = Reading {
+        sensor: 0,
+        quantity: Quantity::TEMPERATURE,
+        value: Some(21.5),
+        raw: None,
+        flag: Flag::GOOD,
+        reason: Reason::NONE,
+    };
+    let readings = Payload::Readings(Readings { announcement: 1, readings: vec![reading] });
+    let mut frames = vec![author.sign(stamp(0, false), &Payload::Announcement(announcement))?];
+    for second in 1..=60 {
+        if second == 31 {
+            let fix = ClockFix { boot, wall_at_zero_us: START_US, uncertainty_ms: 5 };
+            frames.push(author.sign(stamp(30, true), &Payload::ClockFix(fix))?);
+        }
+        frames.push(author.sign(stamp(second, second > 30), &readings)?);
+    }
+    Ok(frames)
+}
+
+/// One node's run in memory.
+#[derive(Clone, Debug)]
+struct Run(Arc<Vec<Frame>>);
+
+impl History for Run {
+    fn summary(&self, node: NodeId, _: Option<i64>) -> Answering<Summary> {
+        let mine = self.0.first().filter(|frame| frame.node() == node);
+        let last_seq = self.0.len() as u64;
+        let run =
+            mine.map(|first| EpochRange { epoch: first.epoch(), first_seq: 1, last_seq, frames: last_seq, gone_to: 0 });
+        let summary = Summary { first: run.map(|run| (run.epoch, 1)), older: false, runs: run.into_iter().collect() };
+        Box::pin(async { Some(summary) })
+    }
+
+    fn frames(&self, _: NodeId, _: Epoch, seqs: RangeInclusive<u64>, _: usize) -> Answering<Batch> {
+        let next_seq = seqs.end().saturating_add(1);
+        let frames = self.0.iter().filter(|frame| seqs.contains(&frame.seq())).cloned().collect();
+        Box::pin(async move { Some(Batch { frames, next_seq }) })
+    }
+}
+
+/// Serves the frames, and says where.
+fn serve(key: NodeKey, frames: Vec<Frame>, addresses: &Sender<Result<String>>) -> Result<()> {
+    let announcement = frames.first().context("no frames")?.clone();
+    let config = mesh::Config {
+        listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
+        history: Some(Arc::new(Run(Arc::new(frames)))),
+        ..mesh::Config::new(key)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (mesh, mut events) = mesh::start(config, &mut Registry::default()).await?;
+        mesh.publish(announcement).await?;
+        while let Some(event) = events.next().await {
+            if let MeshEvent::Listening { address } = event {
+                addresses.send(Ok(address))?;
+            }
+        }
+        Ok(())
+    })
 }
