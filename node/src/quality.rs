@@ -1,5 +1,5 @@
 //! How far a reading can be trusted: QARTOD's tests (gross range, rate of change, spike, flat line) and those of the trade (condensing,
-//! fog, a fan that started again, the heat of the board).
+//! fog, the heat of the board).
 //!
 //! What the chip's driver can know it has said before: the datasheet's range, warming up, reset pattern, the age of a laser. Here is what
 //! takes a past, or other sensors. All of it looks at what was measured, before any correction: the tests are about the instrument.
@@ -29,14 +29,6 @@ pub use config::{ChipQuality, QualityConfig, Tests};
 
 use history::History;
 
-/// A fan that was without power blows as before after this long (PMSA003I data manual, "Circuit attentions").
-const FAN_START: Duration = Duration::from_secs(30);
-/// Samples further apart than this may well lie on both sides of a real fall: such a chip's power loss is not seen.
-const FAN_WATCH: Duration = Duration::from_secs(120);
-/// A fan that stops takes the counts with it, and they come back within 30 s. What has come back to more than this is no longer far wrong.
-const FAN_FALL: f64 = 2.0 / 3.0;
-/// A fall of less than this is nothing that whole numbers could not do by themselves, ug/m3.
-const FAN_FALL_LEAST: f64 = 10.0;
 /// From this much dust on a counter's noise moves its whole numbers within minutes; below, the wait is as many times longer as there is less dust.
 const STEADY_DUST: f64 = 10.0;
 
@@ -60,15 +52,6 @@ pub struct Instrument<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct SensorHistory {
     series: Vec<(Quantity, History)>,
-    dust: Option<Dust>,
-}
-
-/// What a particle counter said last, and until when it is doubted.
-#[derive(Clone, Copy, Debug)]
-struct Dust {
-    at: Duration,
-    level: f64,
-    doubted_until: Duration,
 }
 
 impl SensorHistory {
@@ -98,7 +81,6 @@ impl SensorHistory {
             };
             note(readings, quantity, test.judge(time, patience), Reason::FLAT_LINE);
         }
-        self.judge_fan(now, config, about, dust, readings);
         judge_conditions(config, about, readings);
     }
 
@@ -114,31 +96,6 @@ impl SensorHistory {
             lower(reading, rate, Reason::RATE_OF_CHANGE);
         }
         lower(reading, out_of_range, Reason::OUT_OF_RANGE);
-    }
-
-    /// A PMSA003I cannot say that its power was away. Its counts then fall at once, and rise with its fan.
-    fn judge_fan(
-        &mut self,
-        now: Duration,
-        config: &QualityConfig,
-        about: Instrument<'_>,
-        level: Option<f64>,
-        readings: &mut [Reading],
-    ) {
-        let Some(level) = level.filter(|_| config.fan_restart && about.model == Model::Pmsa003i) else { return };
-        let fell = self.dust.is_some_and(|before| {
-            now.saturating_sub(before.at) <= FAN_WATCH
-                && before.level - level >= FAN_FALL_LEAST
-                && level < FAN_FALL * before.level
-        });
-        let doubted_before = self.dust.map_or(Duration::ZERO, |before| before.doubted_until);
-        let doubted_until = if fell { now + FAN_START } else { doubted_before };
-        self.dust = Some(Dust { at: now, level, doubted_until });
-        if now < doubted_until {
-            for quantity in PARTICLES {
-                note(readings, quantity, Some(Flag::SUSPECT), Reason::WARMING_UP);
-            }
-        }
     }
 
     fn series(&mut self, quantity: Quantity) -> &mut History {

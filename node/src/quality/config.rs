@@ -22,8 +22,6 @@ pub struct QualityConfig {
     pub condensing: Option<f64>,
     /// A temperature that is not this much below the CPU's is the board's and not the air's, K.
     pub self_heating: Option<f64>,
-    /// Doubt particle counts after a fall such as that of a fan that stopped and starts again.
-    pub fan_restart: bool,
     /// The tests of each quantity; one that is not listed has none.
     pub tests: BTreeMap<Quantity, Tests>,
 }
@@ -112,7 +110,6 @@ impl Default for QualityConfig {
             condensing: Some(98.0),
             // Idle, a Pi's CPU is 10 K and more above the air around the board, even with a fan.
             self_heating: Some(3.0),
-            fan_restart: true,
             tests: defaults::tests(),
         }
     }
@@ -128,7 +125,7 @@ impl QualityConfig {
 
 // === how they are written ===
 
-const KEYS: &[&str] = keys::with_quantities!["high_humidity", "condensing", "self_heating", "fan_restart"];
+const KEYS: &[&str] = keys::with_quantities!["high_humidity", "condensing", "self_heating"];
 /// What a chip can have different: only the tests of its quantities.
 const QUANTITIES: &[&str] = keys::with_quantities![];
 
@@ -153,8 +150,7 @@ impl<'de> Deserialize<'de> for QualityConfig {
                         }
                         Key::Other("high_humidity") => config.high_humidity = number_or_off(&mut map)?,
                         Key::Other("condensing") => config.condensing = number_or_off(&mut map)?,
-                        Key::Other("self_heating") => config.self_heating = number_or_off(&mut map)?,
-                        Key::Other(_) => config.fan_restart = map.next_value()?,
+                        Key::Other(_) => config.self_heating = number_or_off(&mut map)?,
                     }
                 }
                 Ok(config)
@@ -307,7 +303,7 @@ mod tests {
         let shown = example["sensors"]["quality"].as_table().unwrap();
         let default = QualityConfig::default();
         let (settings, _) = KEYS.split_at(KEYS.len() - QUANTITIES.len());
-        assert_eq!(settings.len(), 4);
+        assert_eq!(settings.len(), 3);
         for key in settings {
             assert!(shown.contains_key(*key), "{key} is not shown");
         }
