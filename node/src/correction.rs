@@ -100,6 +100,11 @@ pub fn at_sea_level(altitude_m: f64, humidity: Option<f64>, readings: &[Reading]
 /// The height up to which [`at_sea_level`] means something, m: see [`pressure`].
 pub const HIGHEST_REDUCTION_M: i16 = pressure::HIGHEST_M;
 
+/// Pressure to expect at an altitude where nobody measures it, Pa: that of the standard atmosphere.
+pub fn standard_pressure(altitude_m: f64) -> f64 {
+    pressure::standard(altitude_m)
+}
+
 /// What the announcement says of the corrections of a sensor that measures these quantities; empty for none.
 pub fn names(chip: &ChipCorrection, measured: &[Quantity], sea_level: bool) -> Text<64> {
     let mut names: Vec<(&str, Vec<String>)> = Vec::new();

@@ -21,7 +21,7 @@ const FRESH: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Truth {
     config: SensorsConfig,
-    altitude_m: Option<f64>,
+    altitude_m: Option<i16>,
     histories: Vec<SensorHistory>,
     air: Air,
     cpu: CpuHeat,
@@ -41,9 +41,6 @@ pub struct Turn {
 impl Truth {
     /// Knows nothing yet. The altitude is that of the node, above mean sea level.
     pub fn new(config: SensorsConfig, altitude_m: Option<i16>) -> Self {
-        let altitude_m = altitude_m
-            .filter(|altitude| config.correction.sea_level_pressure && *altitude <= correction::HIGHEST_REDUCTION_M)
-            .map(f64::from);
         Self { config, altitude_m, histories: Vec::new(), air: Air::default(), cpu: CpuHeat::default() }
     }
 
@@ -57,7 +54,7 @@ impl Truth {
     /// What the announcement says of a sensor's corrections.
     pub fn correction_of(&self, sensor: &NodeSensor) -> Text<64> {
         let measured = sensor.chip.model.quantities();
-        let at_sea_level = measured.contains(&Quantity::PRESSURE) && self.altitude_m.is_some();
+        let at_sea_level = measured.contains(&Quantity::PRESSURE) && self.reduced_from_m().is_some();
         correction::names(&self.configured(sensor).1, measured, at_sea_level)
     }
 
@@ -95,20 +92,31 @@ impl Truth {
         let around = correction::Around { cpu, humidity: self.air.most_humid(now, None, |known| known.measured) };
         correction::correct(&correction, around, &mut turn.readings);
         self.air.learn(now, turn.index, &turn.readings);
-        if let Some(altitude_m) = self.altitude_m {
+        if let Some(altitude_m) = self.reduced_from_m() {
             let humidity = self.air.most_humid(now, None, |known| known.value);
             turn.readings.extend(correction::at_sea_level(altitude_m, humidity, &turn.readings));
         }
     }
 
-    /// What a chip's driver may use of what the node's other sensors measured.
+    /// The altitude from which a pressure is reduced to sea level, m.
+    fn reduced_from_m(&self) -> Option<f64> {
+        let is_derived = |altitude: &i16| *altitude <= correction::HIGHEST_REDUCTION_M;
+        self.altitude_m.filter(|_| self.config.correction.sea_level_pressure).filter(is_derived).map(f64::from)
+    }
+
+    /// What a chip's driver may use of what the node's other sensors measured. Where none measures the pressure, the altitude tells it to a few
+    /// percent.
     pub fn around(&self, now: Duration, index: usize, sensor: &NodeSensor) -> Surroundings {
         let other = Some(index);
         Surroundings {
             interval: sensor.interval,
             temperature: self.air.coolest(now, other).map(|celsius| celsius as f32),
             humidity: self.air.most_humid(now, other, |known| known.value).map(|humidity| humidity as f32),
-            pressure: self.air.pressure(now, other).map(|pascal| pascal as f32),
+            pressure: self
+                .air
+                .pressure(now, other)
+                .or_else(|| self.altitude_m.map(|altitude_m| correction::standard_pressure(altitude_m.into())))
+                .map(|pascal| pascal as f32),
         }
     }
 
@@ -237,6 +245,16 @@ mod tests {
         assert_eq!((of_bme280.temperature, of_bme280.humidity, of_bme280.pressure), (Some(20.0), Some(50.0), None));
         let of_sht4x = truth.around(Duration::from_secs(1), 1, &sensors[1]);
         assert_eq!((of_sht4x.temperature, of_sht4x.pressure), (Some(24.0), Some(101_325.0)));
+    }
+
+    #[test]
+    fn where_no_chip_measures_the_pressure_the_altitude_tells_it() {
+        let sensors = sensors(&[Model::Bme280, Model::Scd4x]);
+        let mut truth = truth("", Some(1_600));
+        let pressure = |truth: &Truth| truth.around(Duration::from_secs(1), 1, &sensors[1]).pressure;
+        assert!((pressure(&truth).unwrap() - 83_524.0).abs() < 10.0);
+        tick(&mut truth, &sensors, 0, &[&[20.0, 50.0, 84_000.0]]);
+        assert_eq!(pressure(&truth), Some(84_000.0));
     }
 
     #[test]

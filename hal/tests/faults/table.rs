@@ -176,8 +176,8 @@ pub const TABLE: &[Row] = &[
         simulated: "SCD30",
         lag_s: 2,
         note: "Sensirion. It stretches the clock, which a Raspberry Pi 1 to 3 gets wrong at full speed: see bus speed above. It measures every 2 s, \
-               also after a loss of power. The air pressure that another chip of the node measures is told to it; without one its CO2 is off by \
-               1 % for every 85 m above the sea. Its temperature and humidity are those of the module, which warms itself.",
+               also after a loss of power. The air pressure that another chip of the node measures is told to it; without one, that of the \
+               altitude in the node's `position`; without either its CO2 is off by 1 % for every 85 m above the sea. Its temperature and humidity are those of the module, which warms itself.",
         unplugged: seen(&["missing: no_answer"], 20),
         busy: seen(&["missing: not_ready", "missing: warming_up"], 40),
         checksum: seen(&["missing: checksum"], 40),
@@ -193,7 +193,8 @@ pub const TABLE: &[Row] = &[
         simulated: "SCD41",
         lag_s: 5,
         note: "Sensirion SCD40, SCD41. It measures every 5 s by itself and is stopped when the program ends. The air pressure that another chip of \
-               the node measures is told to it; without one its CO2 is off by 1 % for every 85 m above the sea. Its self test takes 10 s and is \
+               the node measures is told to it; without one, that of the altitude in the node's `position`; without either its CO2 is off \
+               by 1 % for every 85 m above the sea. Its self test takes 10 s and is \
                not run.",
         unplugged: seen(&["missing: no_answer"], 20),
         busy: seen(&["missing: not_ready", "missing: warming_up"], 30),

@@ -20,9 +20,24 @@ pub(super) fn at_sea_level(pascal: f64, altitude_m: f64, celsius: f64, humidity:
     pascal * 10f64.powf(0.014_827_5 * altitude_m / column_k)
 }
 
+/// Pressure at an altitude in the standard atmosphere, Pa (ICAO Doc 7488, troposphere: 15 Cel and 1013.25 hPa at sea level, 6.5 K a kilometre). The
+/// weather makes it differ by some 3 %.
+pub(super) fn standard(altitude_m: f64) -> f64 {
+    101_325.0 * (1.0 - 0.0065 * altitude_m / 288.15).powf(5.255_88)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The tables of ICAO Doc 7488.
+    #[test]
+    fn the_standard_atmosphere_thins_with_height() {
+        for (altitude_m, hectopascal) in [(0.0, 1013.25), (1_000.0, 898.75), (1_600.0, 835.24), (5_000.0, 540.20)] {
+            let standard = standard(altitude_m) / 100.0;
+            assert!((standard - hectopascal).abs() < 0.1, "{altitude_m} m: {standard} hPa");
+        }
+    }
 
     /// PsychroLib's `GetSeaLevelPressure(101226.5, 105, 17.19)` is 102484 Pa (checked there against Casio's calculator), for dry air and
     /// with g/R instead of Kp.
