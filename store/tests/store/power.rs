@@ -1,7 +1,7 @@
 //! The power fails between any two writes, and the disk has some of what was not synced: the store opens, has all that was synced,
 //! and nothing that it was never given.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -353,10 +353,15 @@ fn a_sync_that_failed_is_not_made_good_by_one_that_has_nothing_to_do() {
         store.sync().unwrap();
         said.all_is_synced(&disk);
         let changes = disk.changes();
+        let is_sync = |change: &Change| matches!(change, Change::Sync { .. } | Change::SyncFailed { .. });
         let failed = changes.iter().position(|change| matches!(change, Change::SyncFailed { .. }));
-        // What is lost stays lost, so that a cut here and there finds it.
-        let at = (failed.unwrap_or(changes.len())..changes.len()).step_by(11).chain([changes.len()]);
+        let failed = failed.unwrap_or(changes.len());
+        // What is lost stays lost, so that a cut here and there finds it; what matters most is what is thought to be safe after a sync.
+        let at = (failed..changes.len()).step_by(11).chain([changes.len()]);
         cut_the_power(&said, &changes, at, Fates::InTurn, 100 + after);
+        let syncs = (failed..changes.len()).filter(|number| is_sync(&changes[*number]));
+        let around: BTreeSet<usize> = syncs.flat_map(|number| [number, number + 1, number + 2]).collect();
+        cut_the_power(&said, &changes, around, Fates::All, 100 + after);
         if failures == 0 {
             assert!(after > 6, "{after} syncs");
             break;
