@@ -257,7 +257,10 @@ fn again_at(holder: &Holder, keeper: bool, uncovered: bool) -> Duration {
     if holder.answered && holder.claims.is_empty() && !holder.is_author && !keeper {
         return holder.asked_at.map_or(Duration::ZERO, |asked| asked + ROUTINE_STRANGER.mul_f64(holder.stretch));
     }
-    let pause = match (uncovered, holder.is_author) {
+    // Nobody knows what is missing of a node before it was told what there is: who was asked and did not answer is not asked as a matter of
+    // routine. How often it fails is known of the peer, which then rests.
+    let urgent = uncovered || !holder.answered;
+    let pause = match (urgent, holder.is_author) {
         (true, is_author) => {
             let max = if is_author { AGAIN_MAX } else { ROUTINE };
             AGAIN_MIN.saturating_mul(1 << holder.quiet.min(10)).min(max)

@@ -100,6 +100,19 @@ fn what_the_author_no_longer_has_is_gone_and_taken_all_the_same_when_another_has
 }
 
 #[test]
+fn a_node_that_could_not_answer_is_asked_again_soon_though_nothing_is_missing_that_is_known() {
+    let mut gaps = wanting(Since::Time { time_us: 0 }, GapLimits::default());
+    // What it had before nobody has said.
+    gaps.see(id(A, 11));
+    let author = NODE.to_string();
+    gaps.connected(&author);
+    let ask = only(asks(&mut gaps, SECOND));
+    gaps.answered(ask.ticket, Answer::Failed, SECOND);
+    let again = only(asks(&mut gaps, 10 * SECOND));
+    assert_eq!((&*again.peer, again.question), (&*author, ask.question));
+}
+
+#[test]
 fn the_run_before_is_missed_as_far_as_the_announcement_says() {
     let mut gaps = wanting(Since::Beginning, GapLimits::default());
     gaps.see(id(B, 1));
