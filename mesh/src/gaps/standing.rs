@@ -46,7 +46,7 @@ impl Gaps {
         self.nodes.get(node).is_some_and(|node| node.author_answered)
     }
 
-    /// How many frames of the node were given up because its holes were too many ([`GapLimits::ranges_per_run`]).
+    /// How many frames of the node were given up because its holes were too many ([`GapLimits::ranges_per_run`](crate::GapLimits::ranges_per_run)).
     pub fn given_up(&self, node: &NodeId) -> u64 {
         self.nodes.get(node).map_or(0, Node::given_up)
     }
