@@ -33,9 +33,6 @@ const COLLECT: Duration = Duration::from_secs(1);
 /// The store is in memory: syncing it means nothing to the power, and only tidies its log.
 const SYNC_INTERVAL: Duration = Duration::from_secs(300);
 
-/// `f_type` of statfs(2) for tmpfs and ramfs.
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
-
 /// Where frames are handed in.
 #[derive(Clone, Debug)]
 pub struct Neighbours {
@@ -85,7 +82,7 @@ pub fn open(
     metrics: Arc<Metrics>,
 ) -> Result<(Neighbours, Keeper), Off> {
     let directory = directory.ok_or(Off::NoDirectory)?;
-    if !is_in_memory(directory).map_err(|problem| Off::Directory { path: directory.to_owned(), problem })? {
+    if !store::is_in_memory(directory).map_err(|problem| Off::Directory { path: directory.to_owned(), problem })? {
         return Err(Off::OnDisk(directory.to_owned()));
     }
     let path = directory.join(format!("{own}-neighbours.db"));
@@ -94,7 +91,7 @@ pub fn open(
         StoreError::InUse { .. } => Err(error),
         error => {
             warn!(%error, "what the neighbours said cannot be read and is begun anew");
-            remove(&path);
+            Store::delete(&path)?;
             Store::open(&path, options)
         }
     })?;
@@ -102,19 +99,6 @@ pub fn open(
     let (sender, queue) = mpsc::channel(QUEUE);
     let neighbours = Neighbours { queue: sender, metrics: metrics.clone() };
     Ok((neighbours, Keeper { queue, store, shares: Shares::new(max_bytes), metrics, works: true }))
-}
-
-fn is_in_memory(directory: &Path) -> std::io::Result<bool> {
-    Ok(IN_MEMORY.contains(&(rustix::fs::statfs(directory)?.f_type as u32)))
-}
-
-fn remove(path: &Path) {
-    for end in ["", "-wal", "-journal"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        // What cannot be removed cannot be opened either, which is said.
-        let _ = std::fs::remove_file(PathBuf::from(name));
-    }
 }
 
 impl Neighbours {

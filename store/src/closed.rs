@@ -28,6 +28,11 @@ impl Store {
         Ok(aside)
     }
 
+    /// Deletes a store of which nothing is to be kept. Nobody may have it open.
+    pub fn delete(path: &Path) -> Result<(), StoreError> {
+        delete_with_parts(path).map_err(|error| StoreError::io(path, "delete", &error))
+    }
+
     /// Lets go of the file. What is in the tail stays there. SQLite leaves the log of a file alone that has another in its place.
     pub(crate) fn let_go(self) -> Box<Closed> {
         let Self { path, options, max_age, tail, damaged, .. } = self;
@@ -41,15 +46,10 @@ fn move_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
     if path.exists() {
         if length(aside) > length(path) {
             tracing::warn!(store = %path.display(), kept = %aside.display(), "a damaged store is deleted: a larger one is kept already");
-            for part in PARTS {
-                delete(&beside(path, part))?;
-            }
-            return delete(path);
+            return delete_with_parts(path);
         }
         // Those of the one that goes belong to nothing that is kept.
-        for part in PARTS {
-            delete(&beside(aside, part))?;
-        }
+        delete_parts(aside)?;
         fs::rename(path, aside)?;
     }
     for part in PARTS {
@@ -59,6 +59,15 @@ fn move_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn delete_with_parts(path: &Path) -> std::io::Result<()> {
+    delete_parts(path)?;
+    delete(path)
+}
+
+fn delete_parts(path: &Path) -> std::io::Result<()> {
+    PARTS.iter().try_for_each(|part| delete(&beside(path, part)))
 }
 
 fn delete(path: &Path) -> std::io::Result<()> {

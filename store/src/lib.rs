@@ -64,6 +64,7 @@ mod error;
 mod file;
 mod handle;
 mod log;
+mod memory;
 mod owner;
 mod packed;
 mod query;
@@ -75,5 +76,6 @@ mod tail;
 
 pub use error::StoreError;
 pub use handle::{StoreHandle, StoreStats};
+pub use memory::is_in_memory;
 pub use query::Batch;
 pub use store::{Options, Store};

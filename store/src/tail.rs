@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 use reading::Frame;
 
-use crate::StoreError;
+use crate::{StoreError, is_in_memory};
 
 /// What a tail begins with; the number is that of its layout.
 const MAGIC: &[u8] = b"magpie tail 1\n";
@@ -42,8 +42,6 @@ const MAGIC: &[u8] = b"magpie tail 1\n";
 const MAX_BYTES: u64 = 64 * 1024;
 /// Bytes of the length before each frame, little-endian.
 const LENGTH_BYTES: usize = 4;
-/// `f_type` of statfs(2) for tmpfs and ramfs.
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The file. Each frame in it has its length before it; the frame's signature is its checksum.
 #[derive(Debug)]
@@ -62,8 +60,7 @@ impl Tail {
         let path = directory.join(name(store).map_err(|error| StoreError::io(store, "find", &error))?);
         let refused = |problem: String| StoreError::Tail { path: path.clone(), problem };
         let failed = |error: io::Error| refused(error.to_string());
-        let file_system = rustix::fs::statfs(directory).map_err(|error| failed(error.into()))?.f_type as u32;
-        if !IN_MEMORY.contains(&file_system) {
+        if !is_in_memory(directory).map_err(failed)? {
             return Err(refused("its directory is on a disk: choose one on a tmpfs".to_owned()));
         }
         let file =

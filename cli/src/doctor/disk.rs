@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ::node::Config;
-use rustix::fs::{statfs, statvfs};
+use rustix::fs::statvfs;
 
 use super::finding::Finding;
 use super::node::Running;
@@ -76,8 +76,6 @@ fn space(state: &Path) -> Option<Finding> {
 
 /// Where systemd makes it for a unit with `RuntimeDirectory=magpie`.
 const OF_SYSTEMD: &str = "run/magpie";
-/// `f_type` of statfs(2) for tmpfs and ramfs: where a store's tail may be.
-const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 const SET_RUNTIME_DIRECTORY: &str = "RuntimeDirectory=magpie and RuntimeDirectoryPreserve=yes in the systemd unit, as in \
                                      packaging/magpie.service; without systemd `runtime_directory` under [store], a directory on a tmpfs";
 
@@ -95,11 +93,9 @@ fn runtime_directory(sys: &Sys, configured: Option<&Path>) -> Finding {
         };
     };
     let shown = directory.display();
-    match statfs(directory) {
-        Ok(stat) if IN_MEMORY.contains(&(stat.f_type as u32)) => {
-            Finding::ok("wear", format!("frames wait in {shown}, in memory, for the next sync"))
-        }
-        Ok(_) => {
+    match store::is_in_memory(directory) {
+        Ok(true) => Finding::ok("wear", format!("frames wait in {shown}, in memory, for the next sync")),
+        Ok(false) => {
             warning(format!("the runtime directory {shown} is not in memory: each frame goes to the card at once"))
         }
         Err(error) => warning(format!(
