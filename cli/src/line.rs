@@ -64,9 +64,13 @@ impl Line {
         }
     }
 
-    /// The same, of a node that learned only later when that was (us since 1970).
-    pub fn redated(self, time_us: i64) -> Self {
-        Self { time: rfc3339(time_us), clock: "redated".to_owned(), ..self }
+    /// The same, dated (us since 1970) where the node did not know the time when it made the frame.
+    pub fn dated(self, frame: &Frame, time_us: Option<i64>) -> Self {
+        let knew = matches!(frame.stamp().clock, ClockState::SYNCED | ClockState::FREE_RUNNING);
+        match time_us.filter(|_| !knew) {
+            Some(time_us) => Self { time: rfc3339(time_us), clock: "redated".to_owned(), ..self },
+            None => self,
+        }
     }
 
     /// The line of what came on a plain topic: nobody signed it, and it may be anybody's.

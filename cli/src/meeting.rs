@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use mesh::{Events, Mesh};
+use mesh::{Events, Mesh, MeshEvent};
 use prometheus_client::registry::Registry;
 use reading::{NodeKey, Selector};
 
 use crate::args::MeetArgs;
+use crate::output;
 
+/// A person who sees nothing for this long is told where was searched.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long leaving may take.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -40,6 +43,19 @@ pub fn new_key() -> anyhow::Result<NodeKey> {
 pub async fn leave(mesh: Mesh) {
     if let Err(error) = mesh.stop(LEAVE).await {
         tracing::debug!(%error, "the mesh was left without good-bye");
+    }
+}
+
+/// What a person has to know of an event about the meeting itself; of others there is nothing to tell.
+pub fn tell(event: &MeshEvent) {
+    match event {
+        MeshEvent::Unreachable { address, problem } => {
+            output::complain(&format!("magpie: {address} cannot be reached: {problem}; trying again"));
+        }
+        MeshEvent::AreasLeftOut { topics } => output::complain(&format!(
+            "magpie: {topics} areas more than one program can follow match; name fewer cities or areas"
+        )),
+        _ => {}
     }
 }
 

@@ -5,8 +5,6 @@ mod printer;
 mod replay;
 mod undated;
 
-use std::time::Duration;
-
 use mesh::MeshEvent;
 use reading::{Frame, Payload};
 use tokio::time::Instant;
@@ -16,9 +14,6 @@ use self::printer::Printer;
 use crate::args::SubArgs;
 use crate::exit::Exit;
 use crate::{meeting, output};
-
-/// A person who sees nothing for this long is told where was searched.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +33,7 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
     let (mesh, mut events) = meeting::join(&args.meet, args.selectors.clone(), args.plain.clone()).await?;
     let started = Instant::now();
     let end = args.timeout.map(|timeout| started + timeout);
-    let mut hint = Some(started + PATIENCE);
+    let mut hint = Some(started + meeting::PATIENCE);
     let mut interrupted = std::pin::pin!(service::stop_requested());
     let mut printer = Printer::new(&args);
     let mut last = LastValues::default();

@@ -1,10 +1,9 @@
 //! The past out of the mesh, into a store for the time of the export.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use mesh::{MeshEvent, Next, Replay, ReplayConfig, Since};
+use mesh::{Next, Replay, ReplayConfig, Since};
 use reading::{Epoch, Frame, NodeId};
 use store::{Options, Store, StoreHandle};
 use tempfile::TempDir;
@@ -15,8 +14,6 @@ use crate::line::now_us;
 use crate::verify::audit::{Report, Run};
 use crate::{meeting, output};
 
-/// A person who sees nothing for this long is told where was searched.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Frames that are stored at once.
 const BATCH: usize = 1024;
 
@@ -79,15 +76,9 @@ async fn take(args: &ExportArgs, replay: &mut Replay, store: &StoreHandle) -> an
                     store.append(frames).await?;
                     return Ok(true);
                 }
-                Next::Event(MeshEvent::Unreachable { address, problem }) => {
-                    output::complain(&format!("magpie: {address} cannot be reached: {problem}; trying again"));
-                }
-                Next::Event(MeshEvent::AreasLeftOut { topics }) => output::complain(&format!(
-                    "magpie: {topics} areas more than one program can follow match; name fewer cities or areas"
-                )),
-                Next::Event(_) => {}
+                Next::Event(event) => meeting::tell(&event),
             },
-            () = sleep_until(started + PATIENCE), if hint && came == 0 && frames.is_empty() => {
+            () = sleep_until(started + meeting::PATIENCE), if hint && came == 0 && frames.is_empty() => {
                 hint = false;
                 output::complain(&format!("magpie: {}", meeting::where_searched(&args.meet)));
             }

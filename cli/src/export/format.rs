@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use reading::{Announcement, ArchiveWriter, ClockState, Frame, Payload, Reading};
+use reading::{Announcement, ArchiveWriter, Frame, Payload, Reading};
 
 use super::selection::Selection;
 use super::senml::Senml;
@@ -123,12 +123,7 @@ impl Writer<'_> {
 /// As `magpie sub --json` prints it; when it came to a store nobody knows.
 fn line(described: &Described<'_>) -> Line {
     let Described { frame, announcement, reading, time_us } = described;
-    let line = Line { received: None, ..Line::signed(frame, announcement, reading, 0) };
-    let knew = matches!(frame.stamp().clock, ClockState::SYNCED | ClockState::FREE_RUNNING);
-    match time_us {
-        Some(time_us) if !knew => line.redated(*time_us),
-        _ => line,
-    }
+    Line { received: None, ..Line::signed(frame, announcement, reading, 0) }.dated(frame, *time_us)
 }
 
 /// RFC 4180; null is an empty field.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use mesh::MeshEvent;
-use reading::{ClockState, Dating, Epoch, Frame, NodeId, PlainMessage, Quantity, Reading, Selector};
+use reading::{Dating, Epoch, Frame, NodeId, PlainMessage, Quantity, Reading, Selector};
 
 use crate::args::SubArgs;
 use crate::feed::{Described, Feed};
 use crate::line::{Line, now_us};
-use crate::output;
+use crate::{meeting, output};
 
 /// One thing that is measured: by which node's which sensor.
 type Series = (NodeId, u8, Quantity);
@@ -57,13 +57,7 @@ impl Printer {
                 None => *self.unreadable.entry(topic).or_default() += 1,
             },
             MeshEvent::Lagged { dropped } => self.lagged += dropped,
-            MeshEvent::Unreachable { address, problem } => {
-                output::complain(&format!("magpie: {address} cannot be reached: {problem}; trying again"));
-            }
-            MeshEvent::AreasLeftOut { topics } => output::complain(&format!(
-                "magpie: {topics} areas more than one program can follow match; name fewer cities or areas"
-            )),
-            _ => {}
+            event => meeting::tell(&event),
         }
         Ok(false)
     }
@@ -124,12 +118,7 @@ impl Printer {
             }
             shown.insert(series, (frame.epoch(), frame.seq()));
         }
-        let line = Line::signed(frame, announcement, reading, now_us());
-        let knew = matches!(frame.stamp().clock, ClockState::SYNCED | ClockState::FREE_RUNNING);
-        let line = match time_us {
-            Some(time_us) if !knew => line.redated(time_us),
-            _ => line,
-        };
+        let line = Line::signed(frame, announcement, reading, now_us()).dated(frame, time_us);
         self.print(&line).map(drop)
     }
 

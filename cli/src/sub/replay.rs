@@ -45,7 +45,7 @@ pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
 async fn follow(args: &SubArgs, replay: &mut Replay, printer: &mut Printer) -> anyhow::Result<Ending> {
     let started = Instant::now();
     let end = args.timeout.map(|timeout| started + timeout);
-    let mut hint = Some(started + super::PATIENCE);
+    let mut hint = Some(started + meeting::PATIENCE);
     let mut interrupted = std::pin::pin!(service::stop_requested());
     let mut undated = Undated::default();
     let mut look = tokio::time::interval(LOOK);
