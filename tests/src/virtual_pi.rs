@@ -18,13 +18,23 @@ use crate::needs;
 use crate::program::Program;
 use crate::qmp::Qmp;
 
+mod card;
+mod time_server;
+
+pub use self::card::Card;
+pub use self::time_server::time_server;
+
 /// The I2C devices, their controller, entropy, and the network over USB.
 const MODULES: &[&str] = &["i2c-dev", "i2c-bcm2835", "bcm2835-rng", "dwc2", "cdc_ether", "rndis_host", "phy-generic"];
+/// The memory card's controller, and the file system on it.
+const CARD_MODULES: &[&str] = &["bcm2835", "crc32c_generic", "ext4"];
 /// 5 s on an idle machine; the emulator shares its two cores with the other tests.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// For what a shell in the guest does at once.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 const QEMU_START_TIMEOUT: Duration = Duration::from_secs(20);
+/// What QEMU calls the network.
+const NETWORK: &str = "network";
 /// How QEMU's user network calls the guest.
 const GUEST: &str = "10.0.2.15";
 /// What marks a line as coming from a program in the background.
@@ -63,10 +73,14 @@ impl Chip {
 pub struct Parts {
     /// What is on /dev/i2c-1.
     pub chips: Vec<Chip>,
-    /// TCP ports of the guest that are reached from this machine.
-    pub ports: Vec<u16>,
+    /// TCP ports of the guest that are reached from this machine, and by which port of 127.0.0.1; 0: QEMU takes a free one.
+    pub ports: Vec<(u16, u16)>,
     /// Files of the guest: path without the first slash, permissions, content.
     pub files: Vec<(&'static str, u32, Vec<u8>)>,
+    /// What is /var/lib/magpie. Without one it is in memory, and goes with the Pi.
+    pub card: Option<Card>,
+    /// How far the clock is behind when the Pi is switched on.
+    pub clock_behind: Duration,
 }
 
 /// A running Pi. It is switched off when this is dropped.
@@ -94,7 +108,7 @@ impl VirtualPi {
         let mut qmp = accept(listener).and_then(Qmp::new).with_context(|| qemu.tail())?;
 
         let forwarded = qmp.monitor("info usernet")?;
-        let ports = parts.ports.iter().map(|port| Ok((*port, forwarded_port(&forwarded, *port)?)));
+        let ports = parts.ports.iter().map(|(port, _)| Ok((*port, forwarded_port(&forwarded, *port)?)));
         let ports = ports.collect::<Result<_>>()?;
         let pi = Self { qemu, qmp, ports, commands: 0, _folder: folder };
         pi.wait_for("that it is ready", BOOT_TIMEOUT, |line| line.contains("the virtual Pi is ready"))?;
@@ -144,6 +158,22 @@ impl VirtualPi {
         self.qmp.set(chip, "fault", &json!(fault))
     }
 
+    /// Pulls the network cable, or puts it back. The guest and whoever talks to it are told nothing.
+    pub fn set_plugged(&mut self, plugged: bool) -> Result<()> {
+        self.qmp.execute("set_link", &json!({ "name": NETWORK, "up": plugged })).map(|_| ())
+    }
+
+    /// Has a time server tell the guest the time, if [`time_server`] is among its files as `time-server`.
+    pub fn learn_time(&mut self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.run(&format!("/time-server {now:.3}")).map(|_| ())
+    }
+
+    /// Cuts the power. What the guest had not written to its card is lost with its memory.
+    pub fn cut_power(self) -> Result<()> {
+        self.qemu.kill()
+    }
+
     /// Where a port of the guest is reached.
     pub fn address(&self, guest_port: u16) -> Result<SocketAddr> {
         let found = self.ports.iter().find(|(port, _)| *port == guest_port);
@@ -159,13 +189,14 @@ impl VirtualPi {
 fn archive(parts: &Parts) -> Result<Vec<u8>> {
     let qemu = needs::qemu()?;
     let mut archive = Initramfs::default();
-    for directory in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "var", "var/lib"] {
+    for directory in ["bin", "dev", "etc", "proc", "run", "sys", "tmp", "var", "var/lib", "var/lib/magpie"] {
         archive.directory(directory);
     }
     archive.device("dev/console", 5, 1);
     archive.copy("bin/busybox", 0o755, &qemu.join("busybox"))?;
     archive.symlink("bin/sh", "busybox");
-    archive.modules(&qemu.join("kernel"), MODULES)?;
+    let modules = if parts.card.is_some() { [MODULES, CARD_MODULES].concat() } else { MODULES.to_vec() };
+    archive.modules(&qemu.join("kernel"), &modules)?;
     archive.file("init", 0o755, include_bytes!("virtual_pi/init.sh"));
     for (path, permissions, content) in &parts.files {
         archive.file(path, *permissions, content);
@@ -175,20 +206,24 @@ fn archive(parts: &Parts) -> Result<Vec<u8>> {
 
 fn qemu(parts: &Parts) -> Result<Command> {
     let folder = needs::qemu()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now.saturating_sub(parts.clock_behind).as_secs();
     let mut command = Command::new(folder.join("bin/qemu-system-aarch64"));
     command.env("LD_PRELOAD", needs::qemu_chips()?);
     command.args(["-M", "raspi3b", "-display", "none", "-monitor", "none", "-no-reboot"]);
     command.arg("-kernel").arg(folder.join("kernel/vmlinuz")).arg("-dtb").arg(folder.join("pi3.dtb"));
     // The console is the Pi's second serial port.
     command.args(["-serial", "null", "-serial", "stdio", "-append"]);
-    command.arg(format!("console=ttyS1,115200 rdinit=/init loglevel=3 iomem=relaxed now={now}"));
-    let mut network = "user,id=network".to_owned();
-    for port in &parts.ports {
-        // Port 0: QEMU takes a free one.
-        network += &format!(",hostfwd=tcp:127.0.0.1:0-{GUEST}:{port}");
+    let card = if parts.card.is_some() { " card=yes" } else { "" };
+    command.arg(format!("console=ttyS1,115200 rdinit=/init loglevel=3 iomem=relaxed now={now}{card}"));
+    let mut network = format!("user,id={NETWORK}");
+    for (port, here) in &parts.ports {
+        network += &format!(",hostfwd=tcp:127.0.0.1:{here}-{GUEST}:{port}");
     }
-    command.args(["-netdev", &network, "-device", "usb-net,netdev=network"]);
+    command.args(["-netdev", &network, "-device", &format!("usb-net,netdev={NETWORK}")]);
+    if let Some(card) = &parts.card {
+        command.arg("-drive").arg(card.drive());
+    }
     if parts.chips.iter().any(|chip| chip.port.is_some()) {
         command.args(["-device", &format!("pca9548,address={MULTIPLEXER},bus=i2c-bus.1")]);
     }

@@ -6,6 +6,8 @@
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+mkdir /run/magpie
 stty -echo -onlcr
 
 for module in $(cat /modules/order); do
@@ -14,12 +16,19 @@ done
 [ -z "$now" ] || date -s "@$now" > /dev/null
 hostname pi3
 
-# The USB network adapter takes a moment to be found. busybox has nothing that waits for it.
-tries=0
-while [ ! -e /sys/class/net/eth0 ] && [ $tries -lt 600 ]; do
-  sleep 0.1
-  tries=$((tries + 1))
-done
+# What is plugged in takes a moment to be found. busybox has nothing that waits for it.
+wait_for() {
+  tries=0
+  while [ ! -e "$1" ] && [ $tries -lt 600 ]; do
+    sleep 0.1
+    tries=$((tries + 1))
+  done
+}
+if [ -n "$card" ]; then
+  wait_for /dev/mmcblk0
+  mount -t ext4 /dev/mmcblk0 /var/lib/magpie
+fi
+wait_for /sys/class/net/eth0
 ip link set lo up
 ip address add 10.0.2.15/24 dev eth0
 ip link set eth0 up

@@ -21,6 +21,7 @@ fn the_words_help() -> Result<()> {
             ("etc/passwd", 0o644, "root:x:0:0::/:/bin/sh\npi:x:1000:1000::/:/bin/sh\n".into()),
             ("etc/group", 0o644, "root:x:0:\ni2c:x:998:\n".into()),
         ],
+        ..Parts::default()
     })?;
     story(&mut pi).with_context(|| pi.tail())
 }

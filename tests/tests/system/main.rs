@@ -7,6 +7,7 @@ mod export;
 mod kill;
 mod line;
 mod meeting;
+mod outage;
 mod qemu_user;
 mod replay;
 mod virtual_pi;

@@ -62,11 +62,12 @@ fn what_the_chips_measure_reaches_a_subscriber_and_so_does_their_loss() -> Resul
     let config = NodeConfig { http: format!("0.0.0.0:{HTTP}"), interval: "1s", ..NodeConfig::new("pi3") };
     let mut pi = VirtualPi::boot(&Parts {
         chips: CHIPS.to_vec(),
-        ports: vec![MESH, HTTP],
+        ports: vec![(MESH, 0), (HTTP, 0)],
         files: vec![
             ("magpie", 0o755, fs::read(needs::pi_magpie()?)?),
             ("etc/magpie.toml", 0o644, config.toml(Path::new("/var/lib/magpie")).into_bytes()),
         ],
+        ..Parts::default()
     })?;
     pi.start("/magpie node --config /etc/magpie.toml")?;
     let mesh = format!("/ip4/127.0.0.1/tcp/{}", pi.address(MESH)?.port());

@@ -108,6 +108,7 @@ fn every_chip_is_found_and_read_through_the_kernel_on_the_bus_and_behind_a_multi
             ("magpie", 0o755, fs::read(needs::pi_magpie()?)?),
             ("etc/magpie.toml", 0o644, (config + &mux).into_bytes()),
         ],
+        ..Parts::default()
     })?;
     for Sensor { chip, good, warming_up } in SENSORS {
         for (quantity, value) in good.iter().chain(*warming_up) {
