@@ -222,17 +222,18 @@ fn judge(late: &[Heard], live: &[Heard], first_run: &str, second_run: &str, aske
     ensure!(late.len() == 2 && live.len() == 2, "{:?} and {:?}", late.keys(), live.keys());
     let (first, second) = (&late[first_run], &late[second_run]);
 
-    // Who was there all the time has what the card lost, and nobody has more than it.
+    // Who was there all the time has what the card lost: frames that were made since its last sync.
     let (stored, heard) = (last(first)?, last(&live[first_run])?);
-    let lost: BTreeSet<u64> = live[first_run].keys().filter(|seq| !first.contains_key(*seq)).copied().collect();
-    ensure!(lost.iter().all(|seq| *seq > stored.seq), "of {lost:?} some are before {}", stored.seq);
-    let lost_s = heard.time_s()? - stored.time_s()?;
+    let lost: Vec<&Heard> =
+        live[first_run].iter().filter(|(seq, _)| !first.contains_key(*seq)).map(|(_, frame)| *frame).collect();
+    ensure!(lost.iter().all(|frame| frame.seq > stored.seq), "some of {lost:?} are before {}", stored.seq);
+    let lost_s = lost.first().map_or(Ok(0.0), |first_lost| anyhow::Ok(heard.time_s()? - first_lost.time_s()?))?;
     ensure!(lost_s <= SYNC_INTERVAL_S + INTERVAL_S, "the power cut cost {lost_s} s, {lost:?}");
     for run in [first_run, second_run] {
-        let unheard: Vec<u64> = late[run].keys().filter(|seq| !live[run].contains_key(*seq)).copied().collect();
-        // What was made since the listener was stopped, or before it came.
-        let (start, end) = (live[run].keys().next().copied(), live[run].keys().last().copied());
-        ensure!(unheard.iter().all(|seq| Some(*seq) < start || Some(*seq) > end), "{run}: {unheard:?} not heard live");
+        // But for what was made since it stopped.
+        let end = last(&live[run])?.seq;
+        let unheard: Vec<&u64> = late[run].keys().filter(|seq| **seq <= end && !live[run].contains_key(*seq)).collect();
+        ensure!(unheard.is_empty(), "{run}: {unheard:?} did not come to who listened all the time");
     }
 
     // A frame a second, in spite of outage and jump: no hole in time, and the end is now.
@@ -251,7 +252,7 @@ fn judge(late: &[Heard], live: &[Heard], first_run: &str, second_run: &str, aske
     let clocks: BTreeSet<&str> = first.values().chain(second.values()).map(|frame| frame.clock.as_str()).collect();
     ensure!(redated >= 10 && clocks == BTreeSet::from(["redated", "synced"]), "{redated} redated of {clocks:?}");
     Ok(format!(
-        "{} frames before the power cut and {} after it, {redated} of them dated by a clock fix; the cut cost {} frames, {lost_s:.1} s",
+        "{} frames before the power cut and {} after it, {redated} of them dated by a clock fix; the cut cost {} frames",
         first.len(),
         second.len(),
         lost.len()
