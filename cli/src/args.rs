@@ -109,7 +109,8 @@ Examples:
   magpie sub temperature --last                   what there is now, then live
   magpie sub co2 --connect /ip4/192.0.2.7/tcp/4710
 
-With --since, what came and what is missing is told on stderr at the end; the exit code is 4 where data is known to be missing.
+With --since, the last line on stderr says what came and what is missing. The exit code is 4 where data is known to be missing, or a node
+could not be asked what there is of it (\"not confirmed\"): a node that is off or out of reach. --count ends without that question.
 In JSON lines, the clock is \"redated\" where the node did not know the time and a later fix of its clock told it.")]
 pub struct SubArgs {
     /// What to listen to: city/area/node/quantity, with + for any level and # for all the rest. A quantity alone, such as
@@ -122,7 +123,7 @@ pub struct SubArgs {
     /// End after this many lines.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
-    /// End after this time; the exit code is 3 if --count was not reached, or nothing came at all.
+    /// End after this time; the exit code is 3 if --count was not reached, or with --no-follow the past was not all here, or nothing came at all.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub timeout: Option<Duration>,
     /// First print what was measured since then, of each node in order and each reading once: how long ago, such as 1h, or a time, such as

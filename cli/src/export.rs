@@ -9,6 +9,7 @@ mod tests;
 
 use std::fs::Permissions;
 use std::io::{BufWriter, Write};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,16 +18,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use reading::{Frame, Selector};
+use reading::{Epoch, Frame, NodeId, Selector};
 use store::{Options, Store, StoreError};
 
-use self::download::Absent;
 use self::format::Export;
 use self::selection::Selection;
 use crate::args::MeetArgs;
 use crate::exit::Exit;
+use crate::missing::{self, Missing, count};
 use crate::output;
-use crate::verify::audit::Report;
+use crate::verify::audit::{Report, Run};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,7 +38,7 @@ Examples:
       signed, to be proven by `magpie verify`; no node may be running on that store
   magpie export temperature --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --format senml
 
-The exit code is 4 where data is known to be missing; what is missing is told on stderr.
+The exit code is 4 where data is known to be missing, or a node could not be asked what there is of it (\"not confirmed\"); stderr says more.
 SenML has no place for a flag: it gets the readings that are good, or were not tested, and have a time.")]
 pub struct ExportArgs {
     /// What to export: city/area/node/quantity, with + for any level and # for all the rest [default: everything]. A .magpie file has whole frames, of the
@@ -88,13 +89,13 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     if args.format == Format::Magpie && args.output.is_none() && output::is_terminal() {
         bail!("a .magpie file is no text: name a file with --output, or send it into a pipe");
     }
-    let (store, absent, _files) = match &args.store {
+    let (store, missing, _files) = match &args.store {
         Some(path) => {
             let path = if path.is_dir() { path.join("frames.db") } else { path.clone() };
-            (tokio::task::spawn_blocking(move || open(&path)).await??, Absent::default(), None)
+            (tokio::task::spawn_blocking(move || open(&path)).await??, Missing::default(), None)
         }
         None => match download::run(&args).await? {
-            Some(download) => (download.store, download.absent, Some(download.files)),
+            Some(download) => (download.store, download.missing, Some(download.files)),
             None => return Ok(Exit::TimeRanOut),
         },
     };
@@ -114,7 +115,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
             job.await
         }
     };
-    Ok(done.context("the export stopped")??.tell(absent, ends))
+    Ok(done.context("the export stopped")??.tell(missing, ends))
 }
 
 /// Opens a store that is there, and that no node is running on.
@@ -194,39 +195,44 @@ fn write(
 }
 
 impl Done {
-    /// Says on stderr what came of it, and what is absent from where it came from. With an end, what lies behind it is not.
-    fn tell(self, mut absent: Absent, ends: bool) -> Exit {
+    /// Says on stderr what came of it, and what did not come out of the mesh. With an end, what lies behind it is not missing.
+    fn tell(self, missing: Missing, ends: bool) -> Exit {
         let Self { report, export, gone } = self;
-        absent.beside(&report, ends);
-        for finding in &report.wrong.shown {
-            output::complain(&format!("magpie: wrong in the source: {finding}"));
+        let missing = besides(&report, missing, ends);
+        let above = [report.missing.words("missing"), gone].concat();
+        for finding in report.wrong.words("wrong in the source").iter().chain(&above) {
+            output::complain(&format!("magpie: {finding}"));
         }
-        let missing = [report.missing.shown.as_slice(), &gone, &absent.told].concat();
-        for finding in &missing {
-            output::complain(&format!("magpie: missing: {finding}"));
-        }
-        let mut words = vec![format!("{} frames", report.frames)];
+        let mut words = vec![format!("exported {}", count(report.frames, "frame"))];
         if export.readings > 0 {
-            words.push(format!("{} readings", export.readings));
+            words.push(count(export.readings, "reading"));
         }
         if export.left_out > 0 {
-            words.push(format!("{} readings left out that the format has no place for", export.left_out));
+            words.push(format!("{} left out that the format has no place for", count(export.left_out, "reading")));
         }
-        if absent.unconfirmed > 0 {
-            words.push(format!(
-                "{} of the nodes could not be asked directly, so that more may be missing",
-                absent.unconfirmed
-            ));
+        let is_whole = above.is_empty() && missing.is_empty();
+        if is_whole {
+            words.push(missing::NOTHING.to_owned());
+        } else if !above.is_empty() {
+            words.push("what is missing is said above".to_owned());
         }
-        words.push(match missing.is_empty() {
-            true => "nothing is known to be missing".to_owned(),
-            false => "what is missing is said above".to_owned(),
-        });
-        output::complain(&format!("magpie: exported {}", words.join(", ")));
-        match (report.wrong.total, missing.is_empty()) {
+        words.extend(missing);
+        output::complain(&format!("magpie: {}", words.join("; ")));
+        match (report.wrong.total, is_whole) {
             (0, true) => Exit::Done,
             (0, false) => Exit::Incomplete,
             _ => Exit::Failed,
         }
     }
+}
+
+/// What did not come out of the mesh, is wanted, and is not in the report already.
+fn besides(report: &Report, missing: Missing, ends: bool) -> Vec<String> {
+    let told = |node: &NodeId, epoch: &Epoch, seqs: &RangeInclusive<u64>| {
+        let run = report.runs.iter().find(|run| (run.node, run.epoch) == (*node, *epoch));
+        let is_hole = |run: &Run| run.holes.iter().any(|hole| hole.contains(seqs.start()));
+        let is_behind = |run: &Run| *seqs.start() > run.last;
+        run.is_some_and(is_hole) || (ends && run.is_none_or(is_behind))
+    };
+    missing.without(told).words()
 }

@@ -9,6 +9,7 @@ mod export;
 mod feed;
 mod line;
 mod meeting;
+mod missing;
 mod node;
 mod output;
 mod peers;

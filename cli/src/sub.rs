@@ -13,6 +13,7 @@ use self::last::LastValues;
 use self::printer::Printer;
 use crate::args::SubArgs;
 use crate::exit::Exit;
+use crate::missing::count;
 use crate::{meeting, output};
 
 /// Why it ended.
@@ -69,8 +70,11 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
     };
     meeting::leave(mesh).await;
     printer.close(true);
-    ending.tell(&args, printer.lines);
-    Ok(ending.exit(&args, printer.lines))
+    let exit = ending.exit(&args, printer.lines, true);
+    if exit == Exit::TimeRanOut {
+        tell_time_ran_out(&args, printer.lines);
+    }
+    Ok(exit)
 }
 
 /// Whether it announces a node that is meant.
@@ -80,26 +84,56 @@ fn is_wanted(args: &SubArgs, frame: &Frame) -> bool {
 }
 
 impl Ending {
-    fn exit(self, args: &SubArgs, lines: u64) -> Exit {
+    /// What it means for a script; `is_whole` where nothing is known to be missing of what was printed.
+    fn exit(self, args: &SubArgs, lines: u64, is_whole: bool) -> Exit {
         match self {
-            Self::Timeout if args.count.is_some() || lines == 0 => Exit::TimeRanOut,
-            _ => Exit::Done,
+            Self::Timeout if args.count.is_some() || args.no_follow || lines == 0 => Exit::TimeRanOut,
+            _ if is_whole => Exit::Done,
+            _ => Exit::Incomplete,
         }
     }
+}
 
-    fn tell(self, args: &SubArgs, lines: u64) {
-        if self.exit(args, lines) == Exit::TimeRanOut {
-            output::complain(&match lines {
-                0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
-                lines => format!("magpie: time ran out after {lines} lines"),
-            });
-        }
-    }
+fn tell_time_ran_out(args: &SubArgs, lines: u64) {
+    output::complain(&match lines {
+        0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
+        lines => format!("magpie: time ran out after {}", count(lines, "line")),
+    });
 }
 
 async fn until(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Args, Command};
+
+    #[test]
+    fn a_script_can_rely_on_the_exit_code() {
+        use Ending::{Count, Interrupted, Settled, Timeout};
+        let exit = |ending: Ending, options: &str, lines, is_whole| {
+            let words = format!("magpie sub temperature {options}");
+            let Command::Sub(args) = Args::try_parse_from(words.split_whitespace()).unwrap().command else { panic!() };
+            ending.exit(&args, lines, is_whole)
+        };
+        let past = "--since 1h --no-follow";
+        assert_eq!(exit(Settled, past, 9, true), Exit::Done);
+        assert_eq!(exit(Settled, past, 0, true), Exit::Done, "nothing was measured since then");
+        assert_eq!(exit(Settled, past, 9, false), Exit::Incomplete);
+        assert_eq!(exit(Timeout, past, 9, true), Exit::TimeRanOut, "the past was still coming");
+        assert_eq!(exit(Timeout, past, 9, false), Exit::TimeRanOut);
+        assert_eq!(exit(Timeout, "--since 1h", 9, false), Exit::Incomplete);
+        assert_eq!(exit(Interrupted, "--since 1h", 9, false), Exit::Incomplete);
+        assert_eq!(exit(Count, "--since 1h --count 9", 9, true), Exit::Done);
+        assert_eq!(exit(Timeout, "--count 9", 8, true), Exit::TimeRanOut);
+        assert_eq!(exit(Timeout, "", 8, true), Exit::Done);
+        assert_eq!(exit(Timeout, "", 0, true), Exit::TimeRanOut);
     }
 }

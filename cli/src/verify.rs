@@ -130,13 +130,8 @@ fn in_words(report: &Report) -> Vec<String> {
         }));
         lines.push(String::new());
     }
-    for (what, findings) in [("wrong", &report.wrong), ("missing", &report.missing)] {
-        lines.extend(findings.shown.iter().map(|finding| format!("{what}: {finding}")));
-        let more = findings.total - findings.shown.len() as u64;
-        if more > 0 {
-            lines.push(format!("{what}: {more} more"));
-        }
-    }
+    lines.extend(report.wrong.words("wrong"));
+    lines.extend(report.missing.words("missing"));
     lines.extend(report.nodes().flat_map(|runs| runs.iter().skip(1)).filter(|run| run.previous.is_none()).map(|run| {
         format!(
             "unproven: run {} of {} names no run before it, so nobody can tell whether one lies between",

@@ -109,7 +109,7 @@ impl Walk<'_> {
             }
             if range.gone_to > 0 && first <= range.gone_to + 1 {
                 gone.push(format!(
-                    "frames up to {} of run {} of {}: retention took them, or some of them",
+                    "missing: frames up to {} of run {} of {}: retention took them, or some of them",
                     range.gone_to, range.epoch, self.node
                 ));
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use mesh::Account;
 use reading::{
     Announcement, Author, BootId, ClockFix, ClockState, Epoch, Flag, Frame, Label, NodeKey, Payload, Place, Previous,
     Quantity, Reading, Readings, Reason, Sensor, Stamp, Text, parse_rfc3339,
@@ -14,10 +15,10 @@ use serde_json::Value;
 use store::{Options, Store};
 use tempfile::TempDir;
 
-use super::download::Absent;
-use super::{Done, ExportArgs, Format, export};
+use super::{Done, ExportArgs, Format, besides, export};
 use crate::args::MeetArgs;
 use crate::exit::Exit;
+use crate::missing::Missing;
 use crate::verify;
 
 /// Wall time at uptime 0, us.
@@ -156,7 +157,7 @@ impl Shop {
         let args = ExportArgs { since, until, ..self.args(Format::Magpie, &[]) };
         let done = export(&self.store, &args, &AtomicBool::new(false)).unwrap();
         let report = verify::examine(fs::File::open(args.output.unwrap()).unwrap()).unwrap();
-        (report, done.tell(Absent::default(), false))
+        (report, done.tell(Missing::default(), false))
     }
 }
 
@@ -180,7 +181,7 @@ fn readings_from_before_the_time_was_known_are_dated_in_the_export() {
         assert_eq!((&line["received"], &line["verified"]), (&Value::Null, &Value::Bool(true)));
     }
     assert!(lines.is_sorted_by_key(|line| line["seq"].as_u64()));
-    assert_eq!(done.tell(Absent::default(), false), Exit::Done);
+    assert_eq!(done.tell(Missing::default(), false), Exit::Done);
 }
 
 #[test]
@@ -319,13 +320,13 @@ fn what_is_missing_is_told_and_the_rest_is_exported() {
     let (done, text) = shop.export(&shop.args(Format::Jsonl, &["co2"])).unwrap();
     assert_eq!(lines(&text).len(), 4);
     assert!(done.report.missing.shown[0].starts_with("frame 4 of run "), "{:?}", done.report.missing);
-    assert_eq!(done.tell(Absent::default(), false), Exit::Incomplete);
+    assert_eq!(done.tell(Missing::default(), false), Exit::Incomplete);
 
     let shop = Shop::with(&[&node.frames[1..]]);
     let (done, text) = shop.export(&shop.args(Format::Jsonl, &[])).unwrap();
     assert_eq!(text, "", "nothing says what was measured where");
     assert!(done.report.missing.shown[0].starts_with("announcement 1 "), "{:?}", done.report.missing);
-    assert_eq!(done.tell(Absent::default(), false), Exit::Incomplete);
+    assert_eq!(done.tell(Missing::default(), false), Exit::Incomplete);
 }
 
 #[test]
@@ -356,13 +357,23 @@ fn what_exists_elsewhere_and_did_not_come_is_told_once() {
     let told = |seqs, ends| {
         let shop = Shop::with(&[&hole]);
         let (done, _) = shop.export(&shop.args(Format::Jsonl, &[])).unwrap();
-        let mut absent = Absent { ranges: vec![(id, epoch, seqs)], ..Absent::default() };
-        absent.beside(&done.report, ends);
-        absent.told.len()
+        let account = Account { missing: vec![(epoch, seqs)], confirmed: true, ..Account::default() };
+        let missing = Missing { accounts: vec![(id, account)], ..Missing::default() };
+        besides(&done.report, missing, ends).len()
     };
     assert_eq!(told(4..=4, false), 0, "the hole is in the report");
     assert_eq!((told(7..=9, false), told(7..=9, true)), (1, 0), "behind the end that was wanted nothing is missing");
     assert_eq!(told(2..=2, true), 1);
+}
+
+#[test]
+fn a_node_that_nobody_could_ask_makes_no_complete_export() {
+    let mut node = Node::new(1);
+    node.measure(5);
+    let shop = Shop::with(&[&node.frames]);
+    let (done, _) = shop.export(&shop.args(Format::Jsonl, &[])).unwrap();
+    let missing = Missing { unconfirmed: vec!["seoul/jung/roof-1".to_owned()], ..Missing::default() };
+    assert_eq!(done.tell(missing, false), Exit::Incomplete);
 }
 
 #[test]

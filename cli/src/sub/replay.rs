@@ -1,24 +1,22 @@
 //! `magpie sub --since`: the past of each node in order, then live, and what is missing of it.
 
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use mesh::{Account, Next, Replay, ReplayConfig, Since};
-use reading::{Epoch, NodeId};
+use anyhow::bail;
+use mesh::{Next, Replay, ReplayConfig, Since};
+use reading::NodeId;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::printer::Printer;
 use super::undated::Undated;
-use super::{Ending, until};
+use super::{Ending, tell_time_ran_out, until};
 use crate::args::SubArgs;
 use crate::exit::Exit;
+use crate::missing::{self, Missing, count};
 use crate::{meeting, output};
 
 /// How often it is looked whose past is here.
 const LOOK: Duration = Duration::from_secs(1);
-/// Ranges that are told one by one; of more it is told how many.
-const MAX_TOLD: usize = 20;
 
 pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
     let (mesh, events) = meeting::join(&args.meet, args.selectors.clone(), args.plain.clone()).await?;
@@ -31,15 +29,33 @@ pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
     let mut replay = Replay::new(mesh, events, config);
     let mut printer = Printer::new(&args);
     let ending = follow(&args, &mut replay, &mut printer).await?;
-    let told = Told::of(replay.accounts(), replay.repeats(), ending == Ending::Count);
+    let (mut nodes, mut frames, mut late) = (0, 0, 0);
+    for (_, account) in replay.accounts() {
+        (nodes, frames, late) = (nodes + 1, frames + account.frames, late + account.late);
+    }
+    let (missing, repeats) = (Missing::of(&replay), replay.repeats());
     meeting::leave(replay.into_mesh()).await;
     printer.close(false);
-    ending.tell(&args, printer.lines);
-    output::complain(&format!("magpie: {}", told.words()));
-    Ok(match ending.exit(&args, printer.lines) {
-        Exit::Done if told.is_incomplete() => Exit::Incomplete,
-        exit => exit,
-    })
+    if nodes == 0 && ending == Ending::Settled {
+        let selectors: Vec<String> = args.selectors.iter().map(ToString::to_string).collect();
+        bail!("none of the nodes that were found is meant by {}", selectors.join(" "));
+    }
+    let missing = if ending == Ending::Count { missing.passed_over() } else { missing }.words();
+    let exit = ending.exit(&args, printer.lines, missing.is_empty());
+    if exit == Exit::TimeRanOut {
+        tell_time_ran_out(&args, printer.lines);
+    }
+    let mut words = vec![format!("received {} of {}", count(frames, "frame"), count(nodes, "node"))];
+    words.extend_from_slice(&missing);
+    if missing.is_empty() {
+        words.push(missing::NOTHING.to_owned());
+    }
+    if late > 0 {
+        words.push(format!("{late} came late, out of order"));
+    }
+    words.push(format!("{} dropped", count(repeats, "repeat")));
+    output::complain(&format!("magpie: {}", words.join("; ")));
+    Ok(exit)
 }
 
 async fn follow(args: &SubArgs, replay: &mut Replay, printer: &mut Printer) -> anyhow::Result<Ending> {
@@ -87,173 +103,5 @@ async fn follow(args: &SubArgs, replay: &mut Replay, printer: &mut Printer) -> a
         if settled && args.no_follow {
             return Ok(Ending::Settled);
         }
-    }
-}
-
-/// What came, and what did not.
-#[derive(Debug, Default)]
-struct Told {
-    nodes: usize,
-    frames: u64,
-    late: u64,
-    repeats: u64,
-    missing: Ranges,
-    dropped: Ranges,
-    lost: Ranges,
-    given_up: u64,
-    unconfirmed: usize,
-}
-
-/// Ranges of several nodes.
-#[derive(Debug, Default)]
-struct Ranges {
-    frames: u64,
-    ranges: usize,
-    /// The first few.
-    told: BTreeMap<(NodeId, Epoch), Vec<RangeInclusive<u64>>>,
-}
-
-impl Told {
-    /// `early` says that it was ended before all was there: what had not come yet is not missing then, but what was passed over.
-    fn of(accounts: impl Iterator<Item = (NodeId, Account)>, repeats: u64, early: bool) -> Self {
-        let mut told = Self { repeats, ..Self::default() };
-        for (node, account) in accounts {
-            told.nodes += 1;
-            told.frames += account.frames;
-            told.late += account.late;
-            told.given_up += account.given_up;
-            told.unconfirmed += usize::from(!account.confirmed);
-            for (epoch, seqs) in account.missing {
-                let passed = account.last.is_some_and(|(last, seq)| last == epoch && *seqs.end() < seq);
-                if passed || !early {
-                    told.missing.add(node, epoch, seqs);
-                }
-            }
-            for gone in account.gone {
-                let ranges = if gone.by_retention { &mut told.dropped } else { &mut told.lost };
-                ranges.add(node, gone.epoch, gone.seqs);
-            }
-        }
-        told
-    }
-
-    fn is_incomplete(&self) -> bool {
-        self.missing.frames + self.dropped.frames + self.lost.frames + self.given_up > 0
-    }
-
-    fn words(&self) -> String {
-        let mut words =
-            vec![format!("received {} of {}", count(self.frames, "frame"), count(self.nodes as u64, "node"))];
-        let kinds = [
-            (&self.missing, "missing"),
-            (&self.dropped, "no longer kept by their node"),
-            (&self.lost, "lost by their node"),
-        ];
-        words.extend(kinds.iter().filter(|(ranges, _)| ranges.frames > 0).map(|(ranges, what)| ranges.words(what)));
-        if self.given_up > 0 {
-            words.push(format!("{} given up among too many holes", self.given_up));
-        }
-        if !self.is_incomplete() {
-            words.push("nothing is known to be missing".to_owned());
-        }
-        if self.unconfirmed > 0 {
-            let nodes = count(self.unconfirmed as u64, "node");
-            words.push(format!("{nodes} could not be asked itself, so that more may be missing"));
-        }
-        if self.late > 0 {
-            words.push(format!("{} came late, out of order", self.late));
-        }
-        words.push(format!("{} dropped", count(self.repeats, "repeat")));
-        words.join("; ")
-    }
-}
-
-impl Ranges {
-    fn add(&mut self, node: NodeId, epoch: Epoch, seqs: RangeInclusive<u64>) {
-        self.frames = self.frames.saturating_add((seqs.end() - seqs.start()).saturating_add(1));
-        self.ranges += 1;
-        if self.ranges <= MAX_TOLD {
-            self.told.entry((node, epoch)).or_default().push(seqs);
-        }
-    }
-
-    fn words(&self, what: &str) -> String {
-        let range = |seqs: &RangeInclusive<u64>| match seqs.end() - seqs.start() {
-            0 => seqs.start().to_string(),
-            _ => format!("{}..{}", seqs.start(), seqs.end()),
-        };
-        let of_run = |((node, epoch), seqs): (&(NodeId, Epoch), &Vec<_>)| {
-            format!("{node} {epoch} {}", seqs.iter().map(range).collect::<Vec<_>>().join(","))
-        };
-        let mut told: Vec<String> = self.told.iter().map(of_run).collect();
-        if self.ranges > MAX_TOLD {
-            told.push(format!("and {} ranges more", self.ranges - MAX_TOLD));
-        }
-        format!("{} {what} ({})", self.frames, told.join(", "))
-    }
-}
-
-fn count(number: u64, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use mesh::Gone;
-
-    use super::*;
-
-    const NODE: NodeId = NodeId([7; 32]);
-    const A: Epoch = Epoch([1; 8]);
-
-    fn account() -> Account {
-        Account { frames: 90, last: Some((A, 100)), confirmed: true, ..Account::default() }
-    }
-
-    #[test]
-    fn what_is_whole_says_so() {
-        let told = Told::of([(NODE, account())].into_iter(), 3, false);
-        assert!(!told.is_incomplete());
-        assert_eq!(told.words(), "received 90 frames of 1 node; nothing is known to be missing; 3 repeats dropped");
-    }
-
-    #[test]
-    fn what_is_missing_is_named_and_why() {
-        let mut account = account();
-        account.missing = vec![(A, 20..=29), (A, 40..=40)];
-        account.gone = vec![
-            Gone { epoch: A, seqs: 1..=3, by_retention: true },
-            Gone { epoch: A, seqs: 101..=102, by_retention: false },
-        ];
-        account.confirmed = false;
-        let told = Told::of([(NODE, account)].into_iter(), 0, false);
-        assert!(told.is_incomplete());
-        let run = format!("{NODE} {A}");
-        assert_eq!(
-            told.words(),
-            format!(
-                "received 90 frames of 1 node; 11 missing ({run} 20..29,40); 3 no longer kept by their node ({run} 1..3); \
-                 2 lost by their node ({run} 101..102); 1 node could not be asked itself, so that more may be missing; 0 repeats dropped"
-            )
-        );
-    }
-
-    #[test]
-    fn of_very_many_holes_some_are_named() {
-        let mut account = account();
-        account.missing = (0..1000).map(|hole| (A, 2 * hole + 1..=2 * hole + 1)).collect();
-        let words = Told::of([(NODE, account)].into_iter(), 0, false).words();
-        assert!(
-            words.contains("1000 missing") && words.contains("and 980 ranges more") && words.len() < 400,
-            "{words}"
-        );
-    }
-
-    #[test]
-    fn who_has_had_enough_misses_only_what_was_passed_over() {
-        let mut account = account();
-        account.missing = vec![(A, 50..=50), (A, 101..=9000), (Epoch([2; 8]), 1..=500)];
-        let told = Told::of([(NODE, account)].into_iter(), 0, true);
-        assert_eq!(told.missing.frames, 1);
     }
 }

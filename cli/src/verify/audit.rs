@@ -231,6 +231,16 @@ impl Audit {
 }
 
 impl Findings {
+    /// A line for each that is kept, and one for all others.
+    pub fn words(&self, what: &str) -> Vec<String> {
+        let mut lines: Vec<String> = self.shown.iter().map(|finding| format!("{what}: {finding}")).collect();
+        let more = self.total - self.shown.len() as u64;
+        if more > 0 {
+            lines.push(format!("{what}: {more} more"));
+        }
+        lines
+    }
+
     fn add(&mut self, finding: String) {
         self.total += 1;
         if self.shown.len() < MAX_FINDINGS {

@@ -1,6 +1,7 @@
 //! `magpie sub --since` and `--last`: what was measured before anybody listened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +9,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use mesh::{Answering, Batch, History, MeshEvent, Summary};
+use mesh::{Answering, Batch, Events, History, Mesh, MeshEvent, Summary};
 use prometheus_client::registry::Registry;
 use reading::{
     Announcement, Author, BootId, ClockFix, ClockState, Epoch, EpochRange, Flag, Frame, Label, NodeId, NodeKey,
-    Payload, Place, Quantity, Reading, Readings, Reason, Stamp, Text,
+    Payload, Place, Quantity, Reading, Readings, Reason, Selector, Stamp, Text,
 };
 use serde_json::Value;
+use tests::http;
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles, PLACE, STOPPING};
 use tests::program::Program;
 
@@ -52,13 +54,17 @@ fn runs(lines: &[String]) -> Result<(Vec<String>, Runs)> {
 }
 
 fn node(name: &'static str, address: &str, connect: &[&str]) -> Result<NodeFiles> {
-    NodeFiles::new(&NodeConfig {
+    NodeFiles::new(&config(name, address, connect))
+}
+
+fn config(name: &'static str, address: &str, connect: &[&str]) -> NodeConfig {
+    NodeConfig {
         listen: address.to_owned(),
         connect: connect.iter().map(ToString::to_string).collect(),
         interval: "100ms",
         chips: vec!["SHT4x"],
         ..NodeConfig::new(name)
-    })
+    }
 }
 
 fn address() -> Result<String> {
@@ -67,7 +73,11 @@ fn address() -> Result<String> {
 
 /// The lines of `magpie sub --since 1h --no-follow`, and what it said at its end.
 fn past(selector: &str, connect: &str, code: i32) -> Result<(Vec<String>, String)> {
-    let arguments = [selector, "--since", "1h", "--no-follow", "--timeout", "120s", "--no-mdns", "--connect", connect];
+    past_since("1h", selector, connect, code)
+}
+
+fn past_since(since: &str, selector: &str, connect: &str, code: i32) -> Result<(Vec<String>, String)> {
+    let arguments = [selector, "--since", since, "--no-follow", "--timeout", "120s", "--no-mdns", "--connect", connect];
     let mut subscriber = magpie::subscribe(magpie::here()?, &arguments)?;
     let said = subscriber.wait_exit_code(code, 3 * MEETING)?;
     Ok((subscriber.rest(STOPPING)?, said))
@@ -118,7 +128,10 @@ fn a_dead_node_is_remembered_by_its_neighbour_and_what_that_did_not_hear_is_told
     let dying = files.simulate(magpie::here()?)?;
     let early = magpie::subscribe(magpie::here()?, &["temperature", "--no-mdns", "--connect", &own])?;
     hear(&early, "dying", 10)?;
-    let neighbours_files = node("neighbour", &neighbours, &[&own])?;
+    let neighbours_files = NodeFiles::new(&NodeConfig {
+        http: format!("127.0.0.1:{}", magpie::free_port()?),
+        ..config("neighbour", &neighbours, &[&own])
+    })?;
     let _neighbour = neighbours_files.simulate(remembering(memory.path())?)?;
     hear(&early, "neighbour", 1)?;
     let last = frame(&hear(&early, "dying", 30)?)?;
@@ -130,7 +143,34 @@ fn a_dead_node_is_remembered_by_its_neighbour_and_what_that_did_not_hear_is_told
     let seqs = &runs[&last.0];
     ensure!(seqs.len() >= 10, "the neighbour remembers {seqs:?}");
     ensure!(said.contains(" missing (") && said.contains("could not be asked itself"), "{said}");
+
+    // An export has all that the neighbour heard, and proves it.
+    let archive = memory.path().join("dying.magpie");
+    let report = exported(&selector, &neighbours, &archive)?;
+    let kept = kept(neighbours_files.http()?)?;
+    ensure!(report["frames"] == kept, "{kept} were kept, exported {report}");
+    ensure!(report["nodes"][0]["runs"][0]["last_seq"].as_u64() >= seqs.last().copied(), "{seqs:?}, exported {report}");
     Ok(())
+}
+
+/// What `magpie verify` says of an export of a node that is not whole.
+fn exported(selector: &str, connect: &str, archive: &Path) -> Result<Value> {
+    let arguments = ["export", selector, "--format", "magpie", "--no-mdns", "--connect", connect, "--output"];
+    let mut export = Program::start("the export", magpie::here()?.args(arguments).arg(archive))?;
+    let said = export.wait_exit_code(INCOMPLETE, MEETING)?;
+    ensure!(said.contains("not confirmed: 1 node"), "{said}");
+    let mut verify = Program::start("the proof", magpie::here()?.args(["verify", "--json"]).arg(archive))?;
+    let report = verify.wait_for_json("its report", MEETING, |_| true)?;
+    // How much more the node had, a file cannot tell.
+    verify.wait_exit_code(WHOLE, MEETING)?;
+    Ok(report)
+}
+
+/// Frames of others that a node has kept.
+fn kept(http: SocketAddr) -> Result<u64> {
+    let (_, metrics) = http::get(http, "/metrics")?;
+    let count = metrics.lines().find_map(|line| line.strip_prefix("magpie_node_neighbours_kept_total "));
+    Ok(count.context("the node does not count its neighbours' frames")?.parse()?)
 }
 
 fn remembering(memory: &Path) -> Result<std::process::Command> {
@@ -178,6 +218,25 @@ fn what_was_measured_before_the_time_was_known_is_dated_by_the_fix() -> Result<(
         let clock = if second <= 30 { "redated" } else { "synced" };
         ensure!(line["time"] == time.as_str() && line["clock"] == clock, "not {time}, {clock}: {text}");
     }
+    Ok(())
+}
+
+#[test]
+fn what_nobody_can_confirm_is_not_whole_though_nothing_is_known_to_be_missing() -> Result<()> {
+    let (dead, neighbour) = (NodeKey::from_seed([22; 32]), NodeKey::from_seed([23; 32]));
+    let frames = a_boot_without_a_clock(&dead)?;
+    let heard = frames.iter().filter(|frame| frame.seq() == 1 || frame.seq() > 40).cloned().collect();
+    let (addresses, listening) = channel();
+    thread::spawn(move || {
+        let failed = addresses.clone();
+        survive(neighbour, dead, heard, &addresses).or_else(|error| failed.send(Err(error)))
+    });
+    let address = listening.recv_timeout(MEETING).context("the neighbour does not listen")??;
+    let since = reading::rfc3339(START_US + 45_000_000).context("a time")?;
+    let (lines, said) = past_since(&since, "seoul/lab/timeless/temperature", &address, INCOMPLETE)?;
+    ensure!(lines.len() == 16, "{} lines; {said}", lines.len());
+    ensure!(said.contains("not confirmed: 1 node") && said.contains("seoul/lab/timeless"), "{said}");
+    ensure!(!said.contains(" missing ("), "{said}");
     Ok(())
 }
 
@@ -229,12 +288,23 @@ fn a_boot_without_a_clock(key: &NodeKey) -> Result<Vec<Frame>> {
 struct Run(Arc<Vec<Frame>>);
 
 impl History for Run {
-    fn summary(&self, node: NodeId, _: Option<i64>) -> Answering<Summary> {
-        let mine = self.0.first().filter(|frame| frame.node() == node);
-        let last_seq = self.0.len() as u64;
-        let run =
-            mine.map(|first| EpochRange { epoch: first.epoch(), first_seq: 1, last_seq, frames: last_seq, gone_to: 0 });
-        let summary = Summary { first: run.map(|run| (run.epoch, 1)), older: false, runs: run.into_iter().collect() };
+    fn summary(&self, node: NodeId, since_us: Option<i64>) -> Answering<Summary> {
+        let (first, last) = (self.0.first().filter(|frame| frame.node() == node), self.0.last());
+        let run = first.zip(last).map(|(first, last)| EpochRange {
+            epoch: first.epoch(),
+            first_seq: first.seq(),
+            last_seq: last.seq(),
+            frames: self.0.len() as u64,
+            gone_to: 0,
+        });
+        // Whoever asks for an hour ago, in 2099, gets all: a node that later learned the time dates what it made before.
+        let is_since = |frame: &&Frame| since_us.is_none_or(|since| since < START_US || frame.stamp().time_us >= since);
+        let from = self.0.iter().find(is_since).filter(|frame| frame.node() == node);
+        let summary = Summary {
+            first: from.map(|frame| (frame.epoch(), frame.seq())),
+            older: false,
+            runs: run.into_iter().collect(),
+        };
         Box::pin(async { Some(summary) })
     }
 
@@ -248,20 +318,56 @@ impl History for Run {
 /// Serves the frames, and says where.
 fn serve(key: NodeKey, frames: Vec<Frame>, addresses: &Sender<Result<String>>) -> Result<()> {
     let announcement = frames.first().context("no frames")?.clone();
+    live(async {
+        let (mesh, mut events) = start(key, Vec::new(), frames).await?;
+        mesh.publish(announcement).await?;
+        addresses.send(Ok(listening(&mut events).await?))?;
+        while events.next().await.is_some() {}
+        Ok(())
+    })
+}
+
+/// Meets a node, and when that is dead serves what was heard of it, and says where.
+fn survive(key: NodeKey, dead: NodeKey, heard: Vec<Frame>, addresses: &Sender<Result<String>>) -> Result<()> {
+    let announcement = heard.first().context("no frames")?.clone();
+    live(async {
+        let (_mesh, mut events) = start(key, Vec::new(), heard).await?;
+        let address = listening(&mut events).await?;
+        let (dying, _its_events) = start(dead, vec![address.clone()], Vec::new()).await?;
+        dying.publish(announcement.clone()).await?;
+        loop {
+            match events.next().await.context("the mesh ended")? {
+                MeshEvent::Frame { frame, .. } if frame == announcement => break,
+                _ => {}
+            }
+        }
+        dying.stop(STOPPING).await?;
+        addresses.send(Ok(address))?;
+        while events.next().await.is_some() {}
+        Ok(())
+    })
+}
+
+fn live(life: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(life)
+}
+
+async fn start(key: NodeKey, connect: Vec<String>, frames: Vec<Frame>) -> Result<(Mesh, Events)> {
     let config = mesh::Config {
         listen: vec!["/ip4/127.0.0.1/tcp/0".to_owned()],
+        connect,
+        interest: vec![Selector::ALL],
         history: Some(Arc::new(Run(Arc::new(frames)))),
         ..mesh::Config::new(key)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (mesh, mut events) = mesh::start(config, &mut Registry::default()).await?;
-        mesh.publish(announcement).await?;
-        while let Some(event) = events.next().await {
-            if let MeshEvent::Listening { address } = event {
-                addresses.send(Ok(address))?;
-            }
+    Ok(mesh::start(config, &mut Registry::default()).await?)
+}
+
+/// Where it listens.
+async fn listening(events: &mut Events) -> Result<String> {
+    loop {
+        if let MeshEvent::Listening { address } = events.next().await.context("the mesh ended")? {
+            return Ok(address);
         }
-        Ok(())
-    })
+    }
 }
