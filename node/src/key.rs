@@ -1,11 +1,17 @@
 //! The node's secret key: 32 bytes in a file that only its owner can read.
+//!
+//! A key that is broken ends the start, unlike any other file of the node's. What a node said is proven by its key, and whoever follows it
+//! would take a node with a new one for a stranger that claims its place: only a person can decide that. The error says how, and a
+//! copy of the file brings the node back as itself. No power cut breaks it: it is written once, whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use reading::NodeKey;
+
+use crate::file;
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +39,14 @@ pub enum KeyError {
     },
     /// The file is something else.
     #[error(
-        "{} is no key: {length} bytes where 32 are wanted. Put the right file back, or move this one away and the node \
+        "{} is no key: {what} where 32 bytes are wanted. Put the right file back, or move this one away and the node \
          gets a new identity", path.display()
     )]
     Foreign {
         /// The file.
         path: PathBuf,
-        /// Its length.
-        length: u64,
+        /// What it seems to be.
+        what: String,
     },
     /// No randomness.
     #[error("the system gives no randomness for a key: {0}")]
@@ -55,7 +61,7 @@ pub fn load_or_create(path: &Path) -> Result<NodeKey, KeyError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(KeyError::Randomness)?;
-            write_new(path, &seed).map_err(failed("write the key"))?;
+            file::replace(path, &seed, 0o600).map_err(failed("write the key"))?;
             Ok(NodeKey::from_seed(seed))
         }
         Err(error) => Err(failed("read the key")(error)),
@@ -64,7 +70,11 @@ pub fn load_or_create(path: &Path) -> Result<NodeKey, KeyError> {
 
 fn load(mut file: File, path: &Path) -> Result<NodeKey, KeyError> {
     let failed = |source| KeyError::Io { what: "read the key", path: path.to_owned(), source };
+    let foreign = |what: String| KeyError::Foreign { path: path.to_owned(), what };
     let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(foreign("a folder or the like".to_owned()));
+    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Permissions { path: path.to_owned(), mode });
@@ -72,27 +82,22 @@ fn load(mut file: File, path: &Path) -> Result<NodeKey, KeyError> {
     let length = metadata.len();
     let mut seed = [0; 32];
     if length != 32 {
-        return Err(KeyError::Foreign { path: path.to_owned(), length });
+        return Err(foreign(format!("{length} bytes")));
     }
     file.read_exact(&mut seed).map_err(failed)?;
+    // What a card gives that lost the sector: a key that everybody knows.
+    if let lost @ ([0x00, ..] | [0xff, ..]) = &seed
+        && lost.iter().all(|byte| *byte == lost[0])
+    {
+        return Err(foreign(format!("32 times {:#04x}", lost[0])));
+    }
     Ok(NodeKey::from_seed(seed))
-}
-
-/// Written beside and linked into place once it is on the disk: a power cut leaves a whole key or none, and an identity that was
-/// announced is never lost to it.
-fn write_new(path: &Path, seed: &[u8; 32]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    file.write_all(seed)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -122,7 +127,23 @@ mod tests {
         fs::write(&path, b"-----BEGIN OPENSSH PRIVATE KEY-----").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let error = load_or_create(&path).unwrap_err().to_string();
-        assert!(error.contains("35 bytes where 32 are wanted"), "{error}");
+        assert!(error.contains("35 bytes where 32 bytes are wanted"), "{error}");
         assert_eq!(fs::read(&path).unwrap().len(), 35);
+    }
+
+    #[test]
+    fn what_a_dying_card_leaves_is_no_key_and_makes_no_new_one() {
+        for lost in [&[][..], &[0; 32], &[0xff; 32], &[7; 31]] {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("node.key");
+            fs::write(&path, lost).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            let error = load_or_create(&path).unwrap_err().to_string();
+            assert!(error.contains("is no key") && error.contains("Put the right file back"), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), lost);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let error = load_or_create(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("is no key: a folder"), "{error}");
     }
 }

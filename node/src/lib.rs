@@ -8,6 +8,7 @@ mod config;
 mod correction;
 mod cpu;
 mod delivery;
+mod file;
 mod floor;
 mod history;
 mod key;
@@ -85,9 +86,6 @@ pub enum StartError {
     /// The store is another process's. Any other trouble with it does not stop a node.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The seqno floor.
-    #[error("the node's highest message number: {0}")]
-    Floor(io::Error),
     /// The clocks.
     #[error("cannot read this machine's clocks: {0}")]
     Clock(io::Error),
@@ -105,9 +103,10 @@ impl Node {
         let place = Place { city: config.city.clone(), area: config.area.clone(), node: config.name() };
         std::fs::create_dir_all(&config.state)
             .map_err(|source| StartError::State { path: config.state.clone(), source })?;
+        // Before anything is written there.
+        let floor = floor::SeqnoFloor::load(&config.state.join("seqno-floor"));
         let key = key::load_or_create(&config.state.join("node.key"))?;
         let id = key.id();
-        let floor = floor::SeqnoFloor::load(&config.state.join("seqno-floor")).map_err(StartError::Floor)?;
         let location = storage::Location {
             path: config.state.join("frames.db"),
             key: config.state.join("node.key"),

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::file;
 use crate::sensors::NodeSensor;
 
 /// Between two writes of something new.
@@ -101,10 +102,13 @@ pub struct Snapshot {
 }
 
 impl Memory {
-    /// Reads what an earlier run left. A file that makes no sense is said, ignored, and replaced by the next write.
+    /// Reads what an earlier run left. A file that makes no sense is said and moved aside.
     pub fn load(path: PathBuf, mut clock: Clock) -> Self {
         let chips = read(&path).unwrap_or_else(|error| {
             warn!("what the chips had learned is lost: {} {error}; they learn anew", path.display());
+            if let Err(error) = file::set_aside(&path) {
+                warn!("cannot move {} aside: {error}; remove it", path.display());
+            }
             BTreeMap::new()
         });
         let written_ms = clock.stamp().uptime_ms;
@@ -208,18 +212,10 @@ impl Snapshot {
     /// Writes the file, whole or not at all; a failure is said.
     pub fn write(self) {
         let Self { path, text } = self;
-        if let Err(error) = replace(&path, &text) {
+        if let Err(error) = file::replace(&path, text.as_bytes(), 0o644) {
             warn!("cannot keep what the chips have learned in {}: {error}; it will be tried again", path.display());
         }
     }
-}
-
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)
 }
 
 fn read(path: &Path) -> Result<BTreeMap<Key, Kept>, String> {
@@ -309,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_ignored_and_replaced() {
+    fn a_file_that_makes_no_sense_is_moved_aside_and_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sensors.json");
         let long = format!("{{\"version\":1,\"chips\":[],\"x\":\"{}\"}}", "y".repeat(MAX_FILE_BYTES as usize));
@@ -318,6 +314,7 @@ mod tests {
             assert!(read(&path).is_err(), "{:.40}", damaged);
             let mut memory = memory(&path);
             assert!(memory.chips.is_empty());
+            assert_eq!(std::fs::read_to_string(directory.path().join("sensors.json.damaged")).unwrap(), damaged);
             memory.keep_at(key("a"), &[9], stamp(0, ClockState::UNKNOWN));
             memory.due(true).unwrap().write();
             assert_eq!(read(&path).unwrap().len(), 1);

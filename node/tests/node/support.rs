@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mesh::{Backfill, Config as MeshConfig, Events, GapLimits, Mesh, MeshEvent, Sight};
-use node::{Config, DialAddress, ListenAddress, Node};
+use node::{Config, DialAddress, ListenAddress, Node, StartError};
 use prometheus_client::registry::Registry;
 use reading::{Epoch, Frame, Label, NodeId, NodeKey};
 use service::Program;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Far more than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ANY: &str = "/ip4/127.0.0.1/tcp/0";
+pub(crate) const ANY: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// A multiaddress at which nobody listens.
 pub(crate) fn free_address() -> String {
@@ -71,13 +71,18 @@ impl Site {
     }
 
     pub(crate) async fn start_listening(&self, listen: &str, connect: &[String]) -> Running {
+        self.try_to_start(listen, connect).await.unwrap()
+    }
+
+    /// Starts the node, or says why it does not start.
+    pub(crate) async fn try_to_start(&self, listen: &str, connect: &[String]) -> Result<Running, StartError> {
         let mut config = self.config();
         config.mesh.listen = vec![ListenAddress(listen.to_owned())];
         config.mesh.connect = connect.iter().cloned().map(DialAddress).collect();
         let (mut program, stop) = (Program::new(), CancellationToken::new());
-        let node = Node::start(config, &mut program).await.unwrap();
+        let node = Node::start(config, &mut program).await?;
         let ended = tokio::spawn(program.run_until(stop.clone().cancelled_owned()));
-        Running { node, stop, ended }
+        Ok(Running { node, stop, ended })
     }
 }
 
