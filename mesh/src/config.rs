@@ -72,8 +72,8 @@ pub struct Timing {
     pub heartbeat: Duration,
     /// When the first one comes.
     pub heartbeat_first: Duration,
-    /// A silent peer is pinged this often; it is also for how long an answer is waited for. Two of these is how long a dead connection
-    /// can keep a returning peer out.
+    /// Peers are pinged this often; it is also for how long an answer is waited for. A connection on which nothing came for two of these is
+    /// given up: that is how long a dead one can keep a returning peer out.
     pub ping: Duration,
     /// A connection without any stream ends after this.
     pub idle: Duration,

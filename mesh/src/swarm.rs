@@ -1,14 +1,20 @@
 //! How libp2p is set up, and why it is set up so.
 
+mod silence;
+
 use std::time::Duration;
 
+use libp2p::core::upgrade::Version;
 use libp2p::gossipsub::{self, MessageAuthenticity, MessageId, TopicHash, ValidationMode};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{
-    Swarm, SwarmBuilder, connection_limits, identify, identity, mdns, noise, ping, request_response, tcp, yamux,
+    Swarm, SwarmBuilder, Transport, connection_limits, identify, identity, mdns, noise, ping, request_response, tcp,
+    yamux,
 };
 use prometheus_client::registry::Registry;
+
+use self::silence::Watched;
 
 use crate::codec::Codec;
 use crate::config::Config;
@@ -87,10 +93,18 @@ pub(crate) fn build(config: &Config, metrics: &mut Registry) -> Result<Swarm<Beh
         history: history_of(config),
         mdns: mdns.into(),
     };
-    let idle = config.timing.idle;
+    let (idle, silence) = (config.timing.idle, 2 * config.timing.ping);
     let swarm = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        // What `with_tcp` does, but watched.
+        .with_other_transport(|keypair| {
+            let watched = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+                .map(move |stream, _| Watched::new(stream, silence));
+            Ok(watched
+                .upgrade(Version::V1Lazy)
+                .authenticate(noise::Config::new(keypair)?)
+                .multiplex(yamux::Config::default()))
+        })
         .map_err(setup)?
         .with_bandwidth_metrics(metrics)
         .with_behaviour(|_| behaviour)

@@ -290,7 +290,7 @@ impl Task {
             }
             Err(ping::Failure::Unsupported) => {}
             Err(error) => {
-                // A connection that is dead on the way would keep the returning peer out.
+                // One on which nothing comes ends by itself; on this one something comes, and no answer.
                 tracing::debug!(peer = %event.peer, %error, "ping failed: closing");
                 self.swarm.close_connection(event.connection);
             }
