@@ -20,10 +20,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// is so this long after the first.
 const QUIET: Duration = Duration::from_secs(5);
 const QUIET_MAX: Duration = Duration::from_secs(30);
-/// Nodes that are dialled in one go, because nobody else can say what there is of them.
+/// Nodes that are dialled in one go, because nobody else can say what there is of them, or has it.
 const REACH: usize = 8;
 /// Peers with which no more are dialled. The others' frames come by way of these.
 const ENOUGH_PEERS: usize = 64;
+/// Peers with which nobody is dialled even for what only he has: it stays missing, and is told so.
+const MOST_PEERS: usize = 128;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -368,8 +370,11 @@ impl Replay {
         let gaps = self.backfill.gaps();
         let unheard = self.order.restless().filter(|node| !gaps.is_confirmed(node));
         let unheard: Vec<NodeId> = unheard.copied().collect();
-        if !unheard.is_empty() {
-            self.mesh.reach(unheard, REACH, ENOUGH_PEERS).await?;
+        let orphaned: Vec<NodeId> = gaps.orphaned().copied().collect();
+        for (nodes, enough) in [(unheard, ENOUGH_PEERS), (orphaned, MOST_PEERS)] {
+            if !nodes.is_empty() {
+                self.mesh.reach(nodes, REACH, enough).await?;
+            }
         }
         Ok(())
     }

@@ -85,6 +85,16 @@ impl Gaps {
         self.nodes.get(node)?.first_offered(&self.peers)
     }
 
+    /// The nodes that are not connected and of which something is missing that nobody who is offers.
+    pub(crate) fn orphaned(&self) -> impl Iterator<Item = &NodeId> {
+        let orphaned = |node: &Node| {
+            !node.open.is_empty()
+                && !self.peers.connected.contains_key(&node.author)
+                && node.first_offered(&self.peers).is_none()
+        };
+        self.nodes.iter().filter(move |(_, node)| orphaned(node)).map(|(id, _)| id)
+    }
+
     /// The last frame of a node that is known or said to exist.
     pub(crate) fn horizon(&self, node: &NodeId) -> Option<(Epoch, u64)> {
         self.nodes.get(node)?.horizon()

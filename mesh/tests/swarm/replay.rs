@@ -1,5 +1,6 @@
 //! The past in order, and then live.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -166,4 +167,34 @@ async fn what_came_since_a_time_comes_after_the_announcement_that_explains_it() 
     let seqs: Vec<u64> = reader.frames.iter().map(Frame::seq).collect();
     assert_eq!(seqs, [1].into_iter().chain(401..=500).collect::<Vec<_>>());
     assert_eq!(reader.missing(id), []);
+}
+
+#[tokio::test]
+async fn a_node_that_came_back_elsewhere_is_dialled_for_what_only_it_has() {
+    let (mut node, shelf) = (Node::new(1, "seoul", "jung"), Shelf::default());
+    past(&mut node, &shelf, 40);
+    let id = node.author.node();
+    let author = Running::start(serving(member(&node), &shelf)).await;
+    author.mesh.publish(shelf.of(id)[0].clone()).await.unwrap();
+    // So many that nobody else is dialled for company.
+    let mut peers = Vec::new();
+    for seed in 11..26 {
+        let interest = vec!["seoul/jung/#".parse().unwrap()];
+        peers.push(Running::start(Config { interest, ..config(seed) }).await);
+    }
+    let connect: Vec<&Running> = peers.iter().chain([&author]).collect();
+    let mut reader = Reader::start(2, &connect, Since::Beginning).await;
+    reader.read("the first run", |reader| reader.frames.len() == 40).await;
+    author.mesh.stop(Duration::from_secs(5)).await.unwrap();
+
+    let mut restarted = node.restart();
+    restarted.previous = Some(previous(&shelf.of(id)[39]));
+    let connect = vec![peers[0].address.clone()];
+    let back = Running::start(Config { connect, ..serving(member(&restarted), &shelf) }).await;
+    restarted.addresses = vec![back.address.clone()];
+    past(&mut restarted, &shelf, 30);
+    // Its directory has the latest word; the 29 frames before it are on its own shelf only.
+    back.mesh.publish(shelf.keep(restarted.announcement())).await.unwrap();
+    reader.read("the second run", |reader| reader.frames.len() == 71).await;
+    assert_eq!(reader.frames.iter().map(Frame::id).collect::<BTreeSet<_>>(), shelf.ids());
 }
