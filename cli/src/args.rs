@@ -86,7 +86,7 @@ pub struct NodeArgs {
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Time between two readings, e.g. 10s.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::when::duration)]
     pub interval: Option<Duration>,
     /// Address to listen on, e.g. /ip4/0.0.0.0/tcp/4710; may be given again.
     #[arg(long, value_name = "MULTIADDR", value_parser = listen_address)]
@@ -121,10 +121,10 @@ pub struct SubArgs {
     #[arg(long)]
     pub json: bool,
     /// End after this many lines.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// End after this time; the exit code is 3 if --count was not reached, or with --no-follow the past was not all here, or nothing came at all.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::when::duration)]
     pub timeout: Option<Duration>,
     /// First print what was measured since then, of each node in order and each reading once: how long ago, such as 1h, or a time, such as
     /// 2026-11-24T09:00:00Z. Readings whose time nobody knows are printed, too.
@@ -174,7 +174,7 @@ pub struct PubArgs {
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=50))]
     pub areas: u16,
     /// Wait this long for a listener; the exit code is 3 if none came.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::when::duration)]
     pub timeout: Duration,
     #[command(flatten)]
     pub meet: MeetArgs,
@@ -230,10 +230,10 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "FILE", requires = "csv")]
     pub measured: Option<PathBuf>,
     /// Compare for this long; Ctrl-C ends it early.
-    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = crate::when::duration)]
     pub duration: Duration,
     /// Values that are further apart in time than this are no pair.
-    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = crate::when::duration)]
     pub within: Duration,
     /// Where the node on this machine answers.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4711")]
@@ -265,7 +265,7 @@ pub struct BusArgs {
 #[derive(Debug, clap::Args)]
 pub struct PeersArgs {
     /// Look around for this long.
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = crate::when::duration)]
     pub timeout: Duration,
     /// One JSON object a node.
     #[arg(long)]
@@ -294,7 +294,7 @@ pub struct DemoArgs {
     #[arg(long, value_enum, default_value = "auto")]
     pub view: View,
     /// End by itself after this time.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::when::duration)]
     pub timeout: Option<Duration>,
 }
 

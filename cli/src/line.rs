@@ -123,6 +123,10 @@ impl Line {
                 format!("{} ({})", self.flag, self.reason)
             });
         }
+        if self.verified && self.time.is_none() {
+            // What is shown is when it came, which may be long after.
+            notes.push("time unknown".to_owned());
+        }
         if self.simulated {
             notes.push("simulated".to_owned());
         }

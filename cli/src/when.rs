@@ -1,5 +1,7 @@
 //! Times as people write them.
 
+use std::time::Duration;
+
 use crate::line::now_us;
 
 /// A time, such as 2026-11-24T09:00:00Z, or how long ago, such as 1h; in us since 1970.
@@ -13,6 +15,11 @@ pub fn time(text: &str) -> Result<i64, String> {
     Ok(now_us().saturating_sub(ago_us))
 }
 
+/// A while, such as 30s or 1h 30m.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("\"{text}\" is no duration; write it like 30s, 10m or 1h 30m"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +31,7 @@ mod tests {
         assert!((5_390_000_000..5_500_000_000).contains(&ago), "{ago}");
         assert!(time("yesterday").unwrap_err().contains("how long ago, such as 1h"));
         assert!(time("500000000y").is_err());
+        assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
+        assert!(duration("90").unwrap_err().contains("write it like 30s"));
     }
 }
