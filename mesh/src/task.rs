@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libp2p::futures::StreamExt;
+use libp2p::futures::{FutureExt, StreamExt};
 use libp2p::metrics::Recorder;
 use libp2p::request_response::{OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
@@ -42,6 +42,8 @@ const TICK: Duration = Duration::from_millis(250);
 const DEMAND_TICKS: u32 = 4;
 /// How long [`start`] waits for the system to say where a wildcard address listens.
 const LISTENING: Duration = Duration::from_secs(2);
+/// Events that are ready by then and still seen to first. There is one for each address; those beyond are told a moment later.
+const READY: usize = 64;
 /// What was published just before the end gets this long to leave, of the time that the caller gives at most half.
 const FLUSH: Duration = Duration::from_millis(150);
 
@@ -272,6 +274,11 @@ impl Task {
             && let Some(left) = LISTENING.checked_sub(started.elapsed())
             && let Ok(event) = timeout(left, self.swarm.select_next_some()).await
         {
+            self.handle(event);
+        }
+        // The other addresses of a wildcard come with its first: a node announces them together.
+        for _ in 0..READY {
+            let Some(event) = self.swarm.select_next_some().now_or_never() else { break };
             self.handle(event);
         }
         self.dial_due(Instant::now());

@@ -112,6 +112,10 @@ impl Link {
                 None => self.health.ready(),
                 Some(behind) => self.health.degraded(clock_is_behind(behind)),
             }
+            // Before the mesh is there to publish to: so the first announcement that others hear has them, and no second one follows at once,
+            // between which a newcomer would miss the first and could make nothing of what refers to it.
+            let listening = mesh.listen_addresses().await?.into_iter().collect();
+            self.tell(Record::Addresses(announced(&listening, &self.announce))).await;
             self.tell(Record::Mesh(mesh.clone())).await;
             let left = self.stay(&mesh, events, behind.is_some(), &stop).await;
             if let Err(error) = mesh.stop(LEAVE).await {
@@ -268,6 +272,35 @@ fn clock_is_behind(behind: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Kept;
+    use crate::storage::Storage;
+
+    #[tokio::test]
+    async fn where_a_node_can_be_dialled_is_known_before_anything_is_published() {
+        for listen in ["/ip4/127.0.0.1/tcp/0", "/ip4/0.0.0.0/tcp/0"] {
+            let (state, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+            let mut config = Config::default();
+            config.mesh.listen = vec![crate::ListenAddress(listen.to_owned())];
+            config.mesh.mdns = false;
+            config.mesh.local = false;
+            let (key, floor) = (NodeKey::from_seed([1; 32]), SeqnoFloor::load(&state.path().join("seqno-floor")));
+            let (records, mut told) = mpsc::channel(8);
+            let history = Arc::new(Kept::new(key.id(), Storage::default(), None));
+            let company = Company { records, neighbours: None, history };
+            let metrics = Arc::new(Metrics::new(&mut Registry::default()));
+            let link = Link::new(&config, key, floor, company, &Health::new(), metrics, Exposition::default());
+            let running = tokio::spawn(link.run(stop.clone()));
+
+            let Some(Record::Addresses(first)) = told.recv().await else { panic!("no addresses") };
+            assert!(!first.is_empty());
+            assert!(matches!(told.recv().await, Some(Record::Mesh(_))));
+            // What the mesh's own events say of them is no news.
+            let Some(Record::Addresses(again)) = told.recv().await else { panic!("no addresses") };
+            assert_eq!(again, first);
+            stop.cancel();
+            running.await.unwrap().unwrap();
+        }
+    }
 
     #[test]
     fn loopback_is_announced_only_where_there_is_nothing_else() {
