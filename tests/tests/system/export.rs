@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles, PLACE, STOPPING};
+use tests::netns::Namespace;
 use tests::program::Program;
 
 /// Exit codes of `magpie`.
@@ -17,6 +18,9 @@ const INCOMPLETE: i32 = 4;
 
 #[test]
 fn what_a_subscriber_heard_is_in_the_export_and_the_export_is_proof() -> Result<()> {
+    // A real node on this machine would be in the export, too.
+    let machine = Namespace::new("machine")?;
+    machine.enter()?;
     let port = magpie::free_port()?;
     let address = format!("/ip4/127.0.0.1/tcp/{port}");
     let files = NodeFiles::new(&NodeConfig {

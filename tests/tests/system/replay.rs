@@ -18,6 +18,7 @@ use reading::{
 use serde_json::Value;
 use tests::http;
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles, PLACE, STOPPING};
+use tests::netns::Namespace;
 use tests::program::Program;
 
 const WHOLE: i32 = 0;
@@ -51,6 +52,13 @@ fn runs(lines: &[String]) -> Result<(Vec<String>, Runs)> {
         seqs.insert(seq);
     }
     Ok((order, runs))
+}
+
+/// A machine of the test's own: what a real node on this one says would come, too.
+fn alone() -> Result<Namespace> {
+    let machine = Namespace::new("machine")?;
+    machine.enter()?;
+    Ok(machine)
 }
 
 fn node(name: &'static str, address: &str, connect: &[&str]) -> Result<NodeFiles> {
@@ -91,6 +99,7 @@ fn hear(subscriber: &Program, name: &str, count: usize) -> Result<Value> {
 
 #[test]
 fn who_comes_late_gets_everything_once_over_a_kill_and_goes_on_live() -> Result<()> {
+    let _machine = alone()?;
     let address = address()?;
     let files = node("phoenix", &address, &[])?;
     let first_life = files.simulate(magpie::here()?)?;
@@ -122,6 +131,7 @@ fn who_comes_late_gets_everything_once_over_a_kill_and_goes_on_live() -> Result<
 
 #[test]
 fn a_dead_node_is_remembered_by_its_neighbour_and_what_that_did_not_hear_is_told() -> Result<()> {
+    let _machine = alone()?;
     let (own, neighbours) = (address()?, address()?);
     let memory = tempfile::tempdir_in("/dev/shm").context("no directory in memory")?;
     let files = node("dying", &own, &[])?;
@@ -181,6 +191,7 @@ fn remembering(memory: &Path) -> Result<std::process::Command> {
 
 #[test]
 fn the_last_known_value_comes_at_once() -> Result<()> {
+    let _machine = alone()?;
     let address = address()?;
     // It measures when it starts, and then not again for as long as this takes.
     let files = NodeFiles::new(&NodeConfig {
@@ -201,6 +212,7 @@ fn the_last_known_value_comes_at_once() -> Result<()> {
 
 #[test]
 fn what_was_measured_before_the_time_was_known_is_dated_by_the_fix() -> Result<()> {
+    let _machine = alone()?;
     let key = NodeKey::from_seed([21; 32]);
     let frames = a_boot_without_a_clock(&key)?;
     let (addresses, listening) = channel();
@@ -223,6 +235,7 @@ fn what_was_measured_before_the_time_was_known_is_dated_by_the_fix() -> Result<(
 
 #[test]
 fn what_nobody_can_confirm_is_not_whole_though_nothing_is_known_to_be_missing() -> Result<()> {
+    let _machine = alone()?;
     let (dead, neighbour) = (NodeKey::from_seed([22; 32]), NodeKey::from_seed([23; 32]));
     let frames = a_boot_without_a_clock(&dead)?;
     let heard = frames.iter().filter(|frame| frame.seq() == 1 || frame.seq() > 40).cloned().collect();
