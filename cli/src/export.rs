@@ -4,13 +4,12 @@ mod download;
 mod format;
 mod selection;
 mod senml;
+mod target;
 #[cfg(test)]
 mod tests;
 
-use std::fs::Permissions;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,19 +21,20 @@ use reading::{Epoch, Frame, NodeId, Selector};
 use store::{Options, Store, StoreError};
 
 use self::format::Export;
-use self::selection::Selection;
+use self::selection::{Selection, Walked};
+use self::target::Target;
 use crate::args::MeetArgs;
 use crate::exit::Exit;
 use crate::missing::{self, Missing, count};
-use crate::output;
 use crate::verify::audit::{Report, Run};
+use crate::{meeting, output};
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   magpie export --since 24h --output yesterday.jsonl            from the mesh, whoever has it
   magpie export 'seoul/+/+/pm2_5' --format csv --output pm2_5.csv
-  magpie export --store /var/lib/magpie --format magpie --output roof-3.magpie
+  magpie export --store /var/lib/magpie --runtime-directory /run/magpie --format magpie --output roof-3.magpie
       signed, to be proven by `magpie verify`; no node may be running on that store
   magpie export temperature --since 2026-11-01T00:00:00Z --until 2026-12-01T00:00:00Z --format senml
 
@@ -57,11 +57,15 @@ pub struct ExportArgs {
     /// Read a store on this machine instead of asking the mesh: its file, or a node's state directory.
     #[arg(long, value_name = "PATH", conflicts_with_all = ["connect", "no_mdns"])]
     pub store: Option<PathBuf>,
+    /// With --store: the node's directory in memory, /run/magpie under systemd. What a node that was killed had not yet put into its store is
+    /// there until it starts again or the power goes; it is put into the store now.
+    #[arg(long, value_name = "DIR", requires = "store")]
+    pub runtime_directory: Option<PathBuf>,
     /// The file to write, whole or not at all [default: stdout, as it comes].
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Ask the mesh for this long; if not all has come by then, the exit code is 3 and nothing is written.
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = crate::when::duration)]
     pub timeout: Duration,
     #[command(flatten)]
     pub meet: MeetArgs,
@@ -89,10 +93,15 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     if args.format == Format::Magpie && args.output.is_none() && output::is_terminal() {
         bail!("a .magpie file is no text: name a file with --output, or send it into a pipe");
     }
-    let (store, missing, _files) = match &args.store {
+    if args.since.zip(args.until).is_some_and(|(since, until)| since >= until) {
+        bail!("nothing is from --since on and before --until: --until must be the later");
+    }
+    let target = Target::open(args.output.as_deref())?;
+    let (store, missing, _files) = match args.store.clone() {
         Some(path) => {
-            let path = if path.is_dir() { path.join("frames.db") } else { path.clone() };
-            (tokio::task::spawn_blocking(move || open(&path)).await??, Missing::default(), None)
+            let runtime = args.runtime_directory.clone();
+            let store = tokio::task::spawn_blocking(move || open(&path, runtime.as_deref())).await??;
+            (store, Missing::default(), None)
         }
         None => match download::run(&args).await? {
             Some(download) => (download.store, download.missing, Some(download.files)),
@@ -103,7 +112,7 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     let asked_to = Arc::clone(&stop);
     let ends = args.until.is_some();
     let mut job = tokio::task::spawn_blocking(move || {
-        let done = export(&store, &args, &stop);
+        let done = export(&store, &args, target, &stop);
         // The error of the export says more.
         let closed = store.close();
         done.and_then(|done| closed.map(|()| done).map_err(Into::into))
@@ -118,17 +127,36 @@ pub async fn run(args: ExportArgs) -> anyhow::Result<Exit> {
     Ok(done.context("the export stopped")??.tell(missing, ends))
 }
 
-/// Opens a store that is there, and that no node is running on.
-fn open(path: &Path) -> anyhow::Result<Store> {
-    if !path.exists() {
-        bail!("there is no store {}; name its file, or a node's state directory, with --store", path.display());
-    }
-    match Store::open(path, Options { max_bytes: u64::MAX, ..Options::default() }) {
-        Err(error @ StoreError::InUse { .. }) => {
-            Err(error).context("a running node gives its frames over the mesh: leave out --store")
+/// Opens a store that is there, and that no node is running on, with what its node had not put into it when it was killed.
+fn open(path: &Path, runtime: Option<&Path>) -> anyhow::Result<Store> {
+    let path = if path.is_dir() { path.join("frames.db") } else { path.to_owned() };
+    let name = path.display();
+    match path.metadata() {
+        Err(error) => {
+            bail!("there is no store {name} ({error}); name its file, or a node's state directory, with --store")
         }
-        opened => Ok(opened?),
+        // To the store that would be the place for a new one.
+        Ok(found) if found.len() == 0 => {
+            bail!("{name} is empty; name a store's file, or a node's state directory, with --store")
+        }
+        Ok(_) => {}
     }
+    let mut store = match Store::open(&path, Options { max_bytes: u64::MAX, ..Options::default() }) {
+        Err(StoreError::Foreign { what, .. }) => {
+            bail!("{name} is no store ({what}); name a store's file, or a node's state directory, with --store")
+        }
+        Err(error @ StoreError::InUse { .. }) => {
+            return Err(error).context("a running node gives its frames over the mesh: leave out --store");
+        }
+        opened => opened?,
+    };
+    match runtime {
+        Some(directory) => store.keep_tail(directory)?,
+        None => output::complain(
+            "magpie: if the node was killed, its last minutes are in its directory in memory: give it as --runtime-directory",
+        ),
+    }
+    Ok(store)
 }
 
 /// What was exported.
@@ -149,48 +177,32 @@ pub struct Exported {
 }
 
 /// Writes what is selected to where it is wanted.
-fn export(store: &Store, args: &ExportArgs, stop: &AtomicBool) -> anyhow::Result<Done> {
+fn export(store: &Store, args: &ExportArgs, mut target: Target, stop: &AtomicBool) -> anyhow::Result<Done> {
     let selection = Selection {
         selectors: args.selectors(),
         since_us: args.since,
         until_us: args.until,
         dates: args.format != Format::Magpie,
     };
-    let Some(path) = &args.output else {
-        return write(store, &selection, args.format, &mut BufWriter::new(std::io::stdout().lock()), stop);
-    };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = || format!("cannot write {}", path.display());
-    // Its permissions are those of any new file; it goes by itself where the export fails.
-    let file = tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o666))
-        .prefix(".magpie-export-")
-        .tempfile_in(folder)
-        .with_context(failed)?;
-    let mut out = BufWriter::new(file.as_file());
-    let done = write(store, &selection, args.format, &mut out, stop)?;
-    out.flush().with_context(failed)?;
-    drop(out);
-    file.as_file().sync_all().with_context(failed)?;
-    file.persist(path).map_err(|error| error.error).with_context(failed)?;
-    Ok(done)
-}
-
-fn write(
-    store: &Store,
-    selection: &Selection,
-    format: Format,
-    out: &mut dyn Write,
-    stop: &AtomicBool,
-) -> anyhow::Result<Done> {
-    let mut export = Export::begin(format, selection, out)?;
-    let gone = selection.walk(store, &mut |frame: &Frame, time_us: Option<i64>| {
+    let name = target.name();
+    let failed = || format!("cannot write {name}");
+    let mut out = BufWriter::new(target.writer());
+    let mut export = Export::begin(args.format, &selection, &mut out).with_context(failed)?;
+    let Walked { nodes, gone } = selection.walk(store, &mut |frame: &Frame, time_us: Option<i64>| {
         if stop.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
-        Ok(export.take(frame, time_us)?)
+        export.take(frame, time_us).with_context(failed)
     })?;
-    let (export, report) = export.end()?;
+    // Of what came out of the mesh there may be nothing, and it was told which nodes are meant.
+    if nodes == 0
+        && let Some(path) = &args.store
+    {
+        return Err(meeting::nobody_meant(&format!("in {}", path.display()), &selection.selectors));
+    }
+    let (export, report) = export.end().with_context(failed)?;
+    drop(out);
+    target.end().with_context(failed)?;
     Ok(Done { report, export, gone })
 }
 
@@ -208,7 +220,7 @@ impl Done {
             words.push(count(export.readings, "reading"));
         }
         if export.left_out > 0 {
-            words.push(format!("{} left out that the format has no place for", count(export.left_out, "reading")));
+            words.push(format!("{} left out for which SenML has no place", count(export.left_out, "reading")));
         }
         let is_whole = above.is_empty() && missing.is_empty();
         if is_whole {

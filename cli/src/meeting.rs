@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use mesh::{Events, Mesh, MeshEvent};
 use prometheus_client::registry::Registry;
 use reading::{NodeKey, Selector};
@@ -57,6 +57,12 @@ pub fn tell(event: &MeshEvent) {
         )),
         _ => {}
     }
+}
+
+/// That a person has to look at the selectors: nothing is known of what they mean. `nodes` says which there are.
+pub fn nobody_meant(nodes: &str, selectors: &[Selector]) -> anyhow::Error {
+    let selectors: Vec<String> = selectors.iter().map(ToString::to_string).collect();
+    anyhow!("none of the nodes {nodes} is meant by {}", selectors.join(" "))
 }
 
 /// Where was searched, for a person who sees nothing.

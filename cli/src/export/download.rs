@@ -43,10 +43,13 @@ pub async fn run(args: &ExportArgs) -> anyhow::Result<Option<Download>> {
     let missing = Missing::of(&replay);
     meeting::leave(mesh).await;
     store.close().await?;
-    Ok(match came? {
-        true => Some(Download { store: Store::open(&path, options)?, missing, files: folder }),
-        false => None,
-    })
+    if !came? {
+        return Ok(None);
+    }
+    if missing.accounts.is_empty() {
+        return Err(meeting::nobody_meant("that were found", &args.selectors()));
+    }
+    Ok(Some(Download { store: Store::open(&path, options)?, missing, files: folder }))
 }
 
 /// Stores frames until the past is there; false where time ran out before.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use anyhow::bail;
 use reading::{BootId, ClockState, Dating, Epoch, EpochRange, Frame, FrameId, Kind, NodeId, Payload, Place, Selector};
 use store::Store;
 
@@ -26,6 +25,15 @@ pub struct Selection {
 /// Takes a frame, and when it was made as far as that is known.
 pub type Take<'a> = dyn FnMut(&Frame, Option<i64>) -> anyhow::Result<()> + 'a;
 
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Nodes that are meant.
+    pub nodes: usize,
+    /// What the store says that it has no more, in words.
+    pub gone: Vec<String>,
+}
+
 /// One run of a node, as far as its beginning tells.
 #[derive(Clone, Debug)]
 struct Run {
@@ -45,26 +53,22 @@ impl Selection {
         })
     }
 
-    /// Gives every frame that is meant to `take`, and returns what the store says that it has no more.
+    /// Gives every frame that is meant to `take`.
     ///
     /// All frames of a node between the first and the last one that are meant are given, and others where they explain them: the announcements
     /// that readings refer to, and the clock fix behind the end that dates what comes before it. What has no time is rather given than not.
-    pub fn walk(&self, store: &Store, take: &mut Take<'_>) -> anyhow::Result<Vec<String>> {
+    pub fn walk(&self, store: &Store, take: &mut Take<'_>) -> anyhow::Result<Walked> {
         let mut nodes = store.nodes()?;
         nodes.sort();
-        let (mut meant, mut gone) = (0, Vec::new());
-        for node in &nodes {
-            let runs = in_order(runs(store, *node)?);
+        let mut walked = Walked::default();
+        for node in nodes {
+            let runs = in_order(runs(store, node)?);
             if self.means(&runs) {
-                meant += 1;
-                Walk { store, node: *node, runs, dating: Dating::default(), dated_to: 0 }.go(self, take, &mut gone)?;
+                walked.nodes += 1;
+                Walk { store, node, runs, dating: Dating::default(), dated_to: 0 }.go(self, take, &mut walked.gone)?;
             }
         }
-        if meant == 0 {
-            let wanted: Vec<String> = self.selectors.iter().map(ToString::to_string).collect();
-            bail!("none of the {} nodes whose frames are there is meant by {}", nodes.len(), wanted.join(" "));
-        }
-        Ok(gone)
+        Ok(walked)
     }
 
     fn means(&self, runs: &[Run]) -> bool {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use store::{Options, Store};
 use tempfile::TempDir;
 
+use super::target::Target;
 use super::{Done, ExportArgs, Format, besides, export};
 use crate::args::MeetArgs;
 use crate::exit::Exit;
@@ -140,7 +141,8 @@ impl Shop {
             format,
             since: None,
             until: None,
-            store: None,
+            store: Some(self.store.path().to_owned()),
+            runtime_directory: None,
             output: Some(self.folder.path().join("export")),
             timeout: Duration::ZERO,
             meet: MeetArgs { connect: Vec::new(), no_mdns: true },
@@ -148,17 +150,21 @@ impl Shop {
     }
 
     fn export(&self, args: &ExportArgs) -> anyhow::Result<(Done, String)> {
-        let done = export(&self.store, args, &AtomicBool::new(false))?;
+        let done = export(&self.store, args, target(args), &AtomicBool::new(false))?;
         Ok((done, fs::read_to_string(args.output.as_ref().unwrap()).unwrap()))
     }
 
     /// What `magpie verify` says of the frames.
     fn verdict(&self, since: Option<i64>, until: Option<i64>) -> (verify::audit::Report, Exit) {
         let args = ExportArgs { since, until, ..self.args(Format::Magpie, &[]) };
-        let done = export(&self.store, &args, &AtomicBool::new(false)).unwrap();
+        let done = export(&self.store, &args, target(&args), &AtomicBool::new(false)).unwrap();
         let report = verify::examine(fs::File::open(args.output.unwrap()).unwrap()).unwrap();
         (report, done.tell(Missing::default(), false))
     }
+}
+
+fn target(args: &ExportArgs) -> Target {
+    Target::open(args.output.as_deref()).unwrap()
 }
 
 fn lines(text: &str) -> Vec<Value> {
@@ -385,9 +391,10 @@ fn a_file_is_written_whole_or_not_at_all() {
     let output = args.output.clone().unwrap();
     fs::write(&output, "yesterday's").unwrap();
     let Err(error) = shop.export(&args) else { panic!("nobody is in busan") };
-    assert!(error.to_string().contains("none of the 1 nodes"), "{error:#}");
+    assert!(error.to_string().starts_with("none of the nodes in "), "{error:#}");
     assert_eq!(fs::read_to_string(&output).unwrap(), "yesterday's");
-    let interrupted = export(&shop.store, &shop.args(Format::Csv, &[]), &AtomicBool::new(true));
+    let args = shop.args(Format::Csv, &[]);
+    let interrupted = export(&shop.store, &args, target(&args), &AtomicBool::new(true));
     assert_eq!(interrupted.err().unwrap().to_string(), "interrupted");
     assert_eq!(fs::read_to_string(&output).unwrap(), "yesterday's");
     let left: Vec<_> = fs::read_dir(shop.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -397,14 +404,43 @@ fn a_file_is_written_whole_or_not_at_all() {
 #[test]
 fn a_store_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
+    let refused = |path: &Path| format!("{:#}", super::open(path, None).err().unwrap());
     let path = folder.path().join("frames.db");
-    let error = super::open(&path).err().unwrap().to_string();
-    assert!(error.contains("there is no store") && !Path::new(&path).exists(), "{error}");
+    assert!(refused(&path).contains("there is no store") && !path.exists(), "{}", refused(&path));
+    fs::write(&path, "").unwrap();
+    assert!(refused(folder.path()).contains("is empty") && fs::read(&path).unwrap().is_empty());
+    fs::write(&path, "no store").unwrap();
+    assert!(refused(&path).contains("is no store") && !refused(&path).contains("mv "), "{}", refused(&path));
 }
 
 #[test]
 fn a_store_in_use_is_said_to_be() {
     let shop = Shop::with(&[]);
-    let error = format!("{:#}", super::open(shop.store.path()).err().unwrap());
+    let error = format!("{:#}", super::open(shop.store.path(), None).err().unwrap());
     assert!(error.contains("in use by another program"), "{error}");
+}
+
+#[test]
+fn the_last_minutes_of_a_killed_node_are_in_its_directory_in_memory() {
+    let (card, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let path = card.path().join("frames.db");
+    let mut node = Node::new(1);
+    node.measure(5);
+    let mut store = Store::open(&path, Options::default()).unwrap();
+    store.append(&node.frames[..3]).unwrap();
+    store.sync().unwrap();
+    store.keep_tail(memory.path()).unwrap();
+    store.append(&node.frames[3..]).unwrap();
+    // Nothing is synced, as when the node is killed.
+    drop(store);
+    let frames = |runtime| {
+        let store = super::open(card.path(), runtime).unwrap();
+        let frames = store.frames();
+        store.close().unwrap();
+        frames
+    };
+    assert_eq!(frames(None), 3);
+    assert_eq!(frames(Some(memory.path())), 6);
+    assert_eq!(fs::read_dir(memory.path()).unwrap().count(), 0, "now they are in the store");
+    assert_eq!(frames(None), 6);
 }

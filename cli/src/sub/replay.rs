@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::bail;
 use mesh::{Next, Replay, ReplayConfig, Since};
 use reading::NodeId;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -37,8 +36,7 @@ pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
     meeting::leave(replay.into_mesh()).await;
     printer.close(false);
     if nodes == 0 && ending == Ending::Settled {
-        let selectors: Vec<String> = args.selectors.iter().map(ToString::to_string).collect();
-        bail!("none of the nodes that were found is meant by {}", selectors.join(" "));
+        return Err(meeting::nobody_meant("that were found", &args.selectors));
     }
     let missing = if ending == Ending::Count { missing.passed_over() } else { missing }.words();
     let exit = ending.exit(&args, printer.lines, missing.is_empty());
