@@ -77,7 +77,7 @@ pub struct Timing {
     pub ping: Duration,
     /// A connection without any stream ends after this.
     pub idle: Duration,
-    /// Peers are asked this often for announcements that they heard since.
+    /// Peers are asked this often for announcements that they heard since; by nodes, and by those without an interest, a third as often.
     pub refresh: Duration,
     /// The first wait after a failed dial of a configured address. It doubles up to `redial_max`.
     pub redial_min: Duration,
