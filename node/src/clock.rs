@@ -44,8 +44,10 @@ impl Clock {
 
     /// Now, by every clock there is.
     pub fn stamp(&mut self) -> Stamp {
+        // Vouched for before and after: a clock that is set in between would be believed in its old time, or in its new.
+        let before = Discipline::of_kernel().is_synced();
         let (uptime_ms, time_us) = now();
-        self.timekeeping.stamp(uptime_ms, time_us, Discipline::of_kernel().is_synced())
+        self.timekeeping.stamp(uptime_ms, time_us, before && Discipline::of_kernel().is_synced())
     }
 
     /// What is to be told of the time now, if anything, as of a stamp that was just made.
@@ -118,6 +120,9 @@ impl Discipline {
     /// Whether a time server disciplines the clock. ntpd, systemd-timesyncd and chrony with `rtcsync` clear `STA_UNSYNC`; chrony without
     /// it only says how far off the clock may be (`set_sync_status` in its sys_timex.c). The kernel forgets both when the clock is set by hand,
     /// and when no server was heard for hours.
+    ///
+    /// Not seen are those that do not tell the kernel: `ntpd -x`, and BusyBox's ntpd, which clears the flag and says nothing of the error, so that
+    /// the kernel sets it again within a second. With them the clock is unknown, though it may be right.
     fn is_synced(&self) -> bool {
         self.flagged_synced || (0..NO_LIMIT_US).contains(&self.max_error_us)
     }
