@@ -153,7 +153,7 @@ fn open(path: &Path, runtime: Option<&Path>) -> anyhow::Result<Store> {
     match runtime {
         Some(directory) => store.keep_tail(directory)?,
         None => output::complain(
-            "magpie: if the node was killed, its last minutes are in its directory in memory: give it as --runtime-directory",
+            "magpie: if the node was killed and has a directory in memory, its last minutes are there: give it as --runtime-directory",
         ),
     }
     Ok(store)

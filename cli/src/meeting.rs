@@ -61,8 +61,23 @@ pub fn tell(event: &MeshEvent) {
 
 /// That a person has to look at the selectors: nothing is known of what they mean. `nodes` says which there are.
 pub fn nobody_meant(nodes: &str, selectors: &[Selector]) -> anyhow::Error {
-    let selectors: Vec<String> = selectors.iter().map(ToString::to_string).collect();
-    anyhow!("none of the nodes {nodes} is meant by {}", selectors.join(" "))
+    anyhow!("none of the nodes {nodes} is meant by {}", meant(selectors))
+}
+
+/// Why a person may see nothing yet.
+pub async fn silence(mesh: &Mesh, meet: &MeetArgs, selectors: &[Selector]) -> String {
+    match mesh.peers().await.map_or(0, |peers| peers.len()) {
+        0 => where_searched(meet),
+        peers => format!(
+            "nothing heard yet of {}; {} connected, and `magpie sub '#'` shows all that they know of",
+            meant(selectors),
+            if peers == 1 { "1 peer is".to_owned() } else { format!("{peers} peers are") }
+        ),
+    }
+}
+
+fn meant(selectors: &[Selector]) -> String {
+    selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
 /// Where was searched, for a person who sees nothing.

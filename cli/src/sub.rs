@@ -5,7 +5,7 @@ mod printer;
 mod replay;
 mod undated;
 
-use mesh::MeshEvent;
+use mesh::{Mesh, MeshEvent};
 use reading::{Frame, Payload};
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
             () = until(end) => break Ending::Timeout,
             () = until(hint) => {
                 hint = None;
-                output::complain(&format!("magpie: {}", meeting::where_searched(&args.meet)));
+                output::complain(&format!("magpie: {}", meeting::silence(&mesh, &args.meet, &args.selectors).await));
             }
             _ = &mut interrupted => break Ending::Interrupted,
         }
@@ -68,12 +68,12 @@ pub async fn run(args: SubArgs) -> anyhow::Result<Exit> {
             break Ending::Count;
         }
     };
-    meeting::leave(mesh).await;
-    printer.close(true);
     let exit = ending.exit(&args, printer.lines, true);
     if exit == Exit::TimeRanOut {
-        tell_time_ran_out(&args, printer.lines);
+        tell_time_ran_out(&mesh, &args, printer.lines).await;
     }
+    meeting::leave(mesh).await;
+    printer.close(true);
     Ok(exit)
 }
 
@@ -94,9 +94,9 @@ impl Ending {
     }
 }
 
-fn tell_time_ran_out(args: &SubArgs, lines: u64) {
+async fn tell_time_ran_out(mesh: &Mesh, args: &SubArgs, lines: u64) {
     output::complain(&match lines {
-        0 => format!("magpie: time ran out; {}", meeting::where_searched(&args.meet)),
+        0 => format!("magpie: time ran out; {}", meeting::silence(mesh, &args.meet, &args.selectors).await),
         lines => format!("magpie: time ran out after {}", count(lines, "line")),
     });
 }

@@ -1,7 +1,7 @@
 //! The past out of the mesh, into a store for the time of the export.
 
 use anyhow::{Context, bail};
-use mesh::{Next, Replay, ReplayConfig, Since};
+use mesh::{Mesh, Next, Replay, ReplayConfig, Since};
 use reading::Frame;
 use store::{Options, Store, StoreHandle};
 use tempfile::TempDir;
@@ -39,7 +39,7 @@ pub async fn run(args: &ExportArgs) -> anyhow::Result<Option<Download>> {
         ..ReplayConfig::default()
     };
     let mut replay = Replay::new(mesh.clone(), events, config);
-    let came = take(args, &mut replay, &store).await;
+    let came = take(args, &mesh, &mut replay, &store).await;
     let missing = Missing::of(&replay);
     meeting::leave(mesh).await;
     store.close().await?;
@@ -53,7 +53,7 @@ pub async fn run(args: &ExportArgs) -> anyhow::Result<Option<Download>> {
 }
 
 /// Stores frames until the past is there; false where time ran out before.
-async fn take(args: &ExportArgs, replay: &mut Replay, store: &StoreHandle) -> anyhow::Result<bool> {
+async fn take(args: &ExportArgs, mesh: &Mesh, replay: &mut Replay, store: &StoreHandle) -> anyhow::Result<bool> {
     let started = Instant::now();
     let (mut frames, mut came): (Vec<Frame>, _) = (Vec::new(), 0);
     let mut hint = true;
@@ -70,7 +70,7 @@ async fn take(args: &ExportArgs, replay: &mut Replay, store: &StoreHandle) -> an
             },
             () = sleep_until(started + meeting::PATIENCE), if hint && came == 0 && frames.is_empty() => {
                 hint = false;
-                output::complain(&format!("magpie: {}", meeting::where_searched(&args.meet)));
+                output::complain(&format!("magpie: {}", meeting::silence(mesh, &args.meet, &args.selectors()).await));
             }
             () = sleep_until(started + args.timeout) => {
                 came += frames.len();

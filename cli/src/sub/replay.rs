@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mesh::{Next, Replay, ReplayConfig, Since};
+use mesh::{Mesh, Next, Replay, ReplayConfig, Since};
 use reading::NodeId;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -25,23 +25,23 @@ pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
         seed: since_us.cast_unsigned(),
         ..ReplayConfig::default()
     };
-    let mut replay = Replay::new(mesh, events, config);
+    let mut replay = Replay::new(mesh.clone(), events, config);
     let mut printer = Printer::new(&args);
-    let ending = follow(&args, &mut replay, &mut printer).await?;
+    let ending = follow(&args, &mesh, &mut replay, &mut printer).await?;
     let (mut nodes, mut frames, mut late) = (0, 0, 0);
     for (_, account) in replay.accounts() {
         (nodes, frames, late) = (nodes + 1, frames + account.frames, late + account.late);
     }
     let (missing, repeats) = (Missing::of(&replay), replay.repeats());
-    meeting::leave(replay.into_mesh()).await;
-    printer.close(false);
-    if nodes == 0 && ending == Ending::Settled {
-        return Err(meeting::nobody_meant("that were found", &args.selectors));
-    }
     let missing = if ending == Ending::Count { missing.passed_over() } else { missing }.words();
     let exit = ending.exit(&args, printer.lines, missing.is_empty());
     if exit == Exit::TimeRanOut {
-        tell_time_ran_out(&args, printer.lines);
+        tell_time_ran_out(&mesh, &args, printer.lines).await;
+    }
+    meeting::leave(mesh).await;
+    printer.close(false);
+    if nodes == 0 && ending == Ending::Settled {
+        return Err(meeting::nobody_meant("that were found", &args.selectors));
     }
     let mut words = vec![format!("received {} of {}", count(frames, "frame"), count(nodes, "node"))];
     words.extend_from_slice(&missing);
@@ -56,7 +56,7 @@ pub async fn run(args: SubArgs, since_us: i64) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-async fn follow(args: &SubArgs, replay: &mut Replay, printer: &mut Printer) -> anyhow::Result<Ending> {
+async fn follow(args: &SubArgs, mesh: &Mesh, replay: &mut Replay, printer: &mut Printer) -> anyhow::Result<Ending> {
     let started = Instant::now();
     let end = args.timeout.map(|timeout| started + timeout);
     let mut hint = Some(started + meeting::PATIENCE);
@@ -82,7 +82,7 @@ async fn follow(args: &SubArgs, replay: &mut Replay, printer: &mut Printer) -> a
             () = until(end) => return Ok(Ending::Timeout),
             () = until(hint) => {
                 hint = None;
-                output::complain(&format!("magpie: {}", meeting::where_searched(&args.meet)));
+                output::complain(&format!("magpie: {}", meeting::silence(mesh, &args.meet, &args.selectors).await));
             }
             _ = &mut interrupted => return Ok(Ending::Interrupted),
         }

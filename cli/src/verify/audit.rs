@@ -272,14 +272,15 @@ impl Run {
         match holes.as_slice() {
             [hole] if hole.start() == hole.end() => format!("frame {} of run {epoch} of {node}", hole.start()),
             holes => {
-                let more = if holes.len() == MAX_HOLES { " and more" } else { "" };
+                let told = holes.iter().fold(0, |told: u64, hole| told.saturating_add(frames_in(hole)));
+                let more = if told < *missing { " and more" } else { "" };
                 format!("{missing} frames of run {epoch} of {node}: {}{more}", ranges(holes))
             }
         }
     }
 
     fn miss(&mut self, seqs: RangeInclusive<u64>) {
-        self.missing = self.missing.saturating_add((seqs.end() - seqs.start()).saturating_add(1));
+        self.missing = self.missing.saturating_add(frames_in(&seqs));
         if self.holes.len() < MAX_HOLES {
             self.holes.push(seqs);
         }
@@ -355,6 +356,10 @@ impl Current {
         }
         self.announcements.push_back((seq, announcement));
     }
+}
+
+fn frames_in(hole: &RangeInclusive<u64>) -> u64 {
+    (hole.end() - hole.start()).saturating_add(1)
 }
 
 /// `5, 7-9`.

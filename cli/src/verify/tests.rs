@@ -168,6 +168,22 @@ fn a_removed_frame_leaves_a_hole_with_a_number() {
 }
 
 #[test]
+fn of_many_holes_the_first_are_named_and_no_more_are_claimed_than_there_are() {
+    let missing = |holes: u64| {
+        let mut node = Node { seed: 1, frames: Vec::new() };
+        node.run(1, &[ClockState::SYNCED; 60], None);
+        let frames: Vec<Frame> = node
+            .frames
+            .into_iter()
+            .filter(|frame| frame.seq() % 2 == 0 || frame.seq() == 1 || frame.seq() / 2 > holes)
+            .collect();
+        verify(&file(&frames)).missing.shown[0].clone()
+    };
+    assert!(missing(16).starts_with("16 frames") && missing(16).ends_with(", 33"), "{}", missing(16));
+    assert!(missing(17).starts_with("17 frames") && missing(17).ends_with(", 33 and more"), "{}", missing(17));
+}
+
+#[test]
 fn a_reordered_file_is_wrong() {
     let frames = good();
     for one in 0..frames.len() {
