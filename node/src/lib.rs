@@ -130,7 +130,10 @@ impl Node {
         match storage.open(&location).await {
             // Two of one key would contradict each other.
             Err(storage::OpenError::Store(error @ StoreError::InUse { .. })) => return Err(error.into()),
-            Err(error) => keeping.not_ready(storage::not_kept(&error)),
+            Err(error) => {
+                tracing::error!(%error, "the store cannot be opened, and is tried again for as long as it takes");
+                keeping.not_ready(storage::not_kept(&error));
+            }
             // The first frame that is kept makes it ready.
             Ok(()) => {}
         }

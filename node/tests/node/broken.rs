@@ -1,10 +1,14 @@
 //! A node that finds one of its files broken when it starts: after a power cut, on a card that dies, after somebody's slip.
 
+use std::fmt::Debug;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use node::{KeyError, StartError};
+use tracing::field::Field;
+use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::support::{ANY, Running, Site, free_address};
 
@@ -41,6 +45,40 @@ impl Found {
             Self::Folder => path.is_dir(),
         }
     }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = self.0.lock().unwrap();
+        event.record(&mut |field: &Field, value: &dyn Debug| text.push_str(&format!("{field}={value:?} ")));
+        text.push('\n');
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
 }
 
 /// A node that has run before, in which `file` is broken now.
@@ -90,7 +128,11 @@ async fn a_node_that_finds_something_else_than_its_store_begins_a_new_one_or_say
     for found in ALL {
         let site = with("frames.db", found).await;
         let store = site.state().join("frames.db");
+        let log = Log::default();
+        let listening = tracing::subscriber::set_default(log.clone());
         let node = start(&site).await.unwrap();
+        drop(listening);
+        let what_to_do = format!("mv '{0}' '{0}.old'", store.display());
         match found {
             // An empty file is a new store, and a card that lost what was in it gives zeros.
             Found::Empty | Found::Zeros => {
@@ -100,7 +142,8 @@ async fn a_node_that_finds_something_else_than_its_store_begins_a_new_one_or_say
             // Anything else may be somebody's.
             Found::Garbage | Found::Folder => {
                 node.answers(503, "readings go out live and are not kept").await;
-                node.answers(503, &format!("mv '{0}' '{0}.old'", store.display())).await;
+                node.answers(503, &what_to_do).await;
+                assert!(log.text().contains(&what_to_do), "{}", log.text());
                 assert!(found.is_at(&store), "{found:?}");
             }
         }
