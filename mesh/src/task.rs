@@ -1,5 +1,6 @@
 //! The task that owns the swarm: it turns libp2p's events into questions to the pure parts, and their answers into calls of libp2p.
 
+mod directory;
 mod gossip;
 mod history;
 mod meeting;

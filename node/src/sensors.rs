@@ -1,11 +1,13 @@
 //! The sensors of this node: which buses there are, which chips answer, in which order they are announced.
 
+mod look;
+
 use std::time::Duration;
 
-use hal::{Bus, BusError, BusSource, ChipAt, Measured, ScanReport};
+use hal::{Bus, BusSource, ChipAt, Measured, ScanReport};
 use reading::{Flag, Reading, Reason, Sensor, Text};
-use tokio::sync::oneshot;
 
+pub use self::look::{Look, Looked, Problems};
 use crate::config::{ChipConfig, SensorsConfig};
 
 /// One announced sensor.
@@ -95,9 +97,6 @@ pub struct Sensors {
     buses: Vec<Bus>,
     sensors: Vec<NodeSensor>,
 }
-
-/// What a look at the buses found wrong, for people.
-pub type Problems = Vec<String>;
 
 impl Sensors {
     /// Nothing is opened yet. `simulated` holds the seed of the simulated air.
@@ -198,7 +197,7 @@ impl Sensors {
             }
             match Bus::open(source) {
                 Ok(bus) => self.buses.push(bus),
-                Err(error) => problems.push(with_source(&error)),
+                Err(error) => problems.push(look::with_source(&error)),
             }
         }
         problems
@@ -307,58 +306,6 @@ fn opened_from(bus: &Bus, source: &BusSource) -> bool {
             !bus.is_simulated() && path.file_name().is_some_and(|name| name == bus.name())
         }
         BusSource::Simulated { .. } => bus.is_simulated(),
-    }
-}
-
-/// Buses to be scanned.
-#[derive(Debug)]
-pub struct Look {
-    buses: Vec<Bus>,
-    problems: Problems,
-}
-
-/// What the scans said.
-#[derive(Debug, Default)]
-pub struct Looked {
-    reports: Vec<(Bus, Result<ScanReport, String>)>,
-    problems: Problems,
-}
-
-impl Look {
-    /// Scans the buses one after the other. Takes as long as the slowest bus lets it.
-    pub async fn scan(self) -> Looked {
-        let mut reports = Vec::with_capacity(self.buses.len());
-        for bus in self.buses {
-            let report = scan(&bus).await;
-            reports.push((bus, report));
-        }
-        Looked { reports, problems: self.problems }
-    }
-}
-
-/// Asks the bus's thread, and waits no longer than a scan may take.
-async fn scan(bus: &Bus) -> Result<ScanReport, String> {
-    let (reply, answer) = oneshot::channel();
-    bus.scan(move |report| drop(reply.send(report))).map_err(|busy| format!("{}: {busy}", bus.name()))?;
-    match tokio::time::timeout(SCAN_DEADLINE, answer).await {
-        Ok(Ok(Ok(report))) => Ok(report),
-        Ok(Ok(Err(error))) => Err(with_source(&error)),
-        Ok(Err(_)) => Err(format!("{}: its thread has stopped", bus.name())),
-        Err(_) => Err(format!(
-            "{} did not finish a scan in {} s: something holds the bus; check the wiring",
-            bus.name(),
-            SCAN_DEADLINE.as_secs()
-        )),
-    }
-}
-
-/// Longer than every known address timing out one after another would take.
-const SCAN_DEADLINE: Duration = Duration::from_secs(20);
-
-fn with_source(error: &BusError) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 
