@@ -7,6 +7,7 @@
 //! Nothing here leaves the machine: traffic stays on 127.0.0.1 or inside namespaces that the test makes. Programs end
 //! with the value that stands for them, by their own process id.
 
+pub mod clock;
 pub mod http;
 pub mod initramfs;
 pub mod magpie;

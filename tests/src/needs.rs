@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+/// Where Debian and Ubuntu put libfaketime on x86-64.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
 /// The `magpie` of this machine: `$MAGPIE_BINARY`, else the one that cargo built.
 pub fn magpie() -> Result<PathBuf> {
     match variable("MAGPIE_BINARY") {
@@ -29,6 +32,11 @@ pub fn qemu_chips() -> Result<PathBuf> {
 /// The folder of the virtual Pi's parts; `tools/setup-qemu` says what is in it.
 pub fn qemu() -> Result<PathBuf> {
     existing(cache()?.join("qemu-10.0"), "install it: tools/setup-qemu")
+}
+
+/// The library that gives one process a clock of its own, where it is loaded first.
+pub fn faketime() -> Result<PathBuf> {
+    existing(PathBuf::from(FAKETIME), "install it: tools/setup-kubo")
 }
 
 /// Root's rights, for network namespaces.

@@ -116,6 +116,11 @@ impl Switch {
         self.namespace.ip(&format!("link set port{port} {}", if plugged { "up" } else { "down" }))
     }
 
+    /// Makes what goes to the `port`th plug go at no more than this rate (`256kbit`).
+    pub fn set_rate(&self, port: u32, rate: &str) -> Result<()> {
+        self.namespace.set_rate(&format!("port{port}"), Some(rate))
+    }
+
     /// Gives a namespace an interface `eth0` on this Ethernet.
     pub fn plug(&mut self, namespace: &Namespace, address: &str) -> Result<()> {
         self.ports += 1;

@@ -3,24 +3,20 @@
 //! The wall clock of that one process is made wrong, with libfaketime, and then right again; all other clocks stay as
 //! they are.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
+use tests::clock::WrongClock;
 use tests::magpie::{self, MEETING, NodeConfig, NodeFiles};
 use tests::netns::Namespace;
 use tests::program::Program;
 
 use crate::daemon::{Kubo, wait_until};
-use crate::needs;
 use crate::node::{self, named};
 
 const HTTP: &str = "127.0.0.1:4711";
 /// How far the clock is set back: a power cut of an hour, with a clock that stood still.
-const BACK_S: u64 = 3600;
+const BACK_S: i64 = 3600;
 /// How long a node waits for its clock: `node::floor::LONGEST_WAIT`.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -31,7 +27,7 @@ fn a_clock_that_was_set_back_is_reported_and_the_node_arrives_once_it_is_right()
     let subscriber = kubo.subscribe(node::TOPIC)?;
     let (files, _) = heard_before(&machine, &subscriber)?;
 
-    clock.set_back(BACK_S)?;
+    clock.set_off_by(-BACK_S)?;
     let node = files.simulate(clock.of(named(&machine, "after")?)?)?;
     let told = node.wait_for_log("that its clock is behind", MEETING, |line| {
         line.contains("before joining the mesh").then(|| line.to_owned())
@@ -43,7 +39,7 @@ fn a_clock_that_was_set_back_is_reported_and_the_node_arrives_once_it_is_right()
     // It measures meanwhile.
     wait_for_health(&machine, MEETING, "503", "sensors", "ready")?;
 
-    clock.set_back(0)?;
+    clock.set_off_by(0)?;
     node::hear(&subscriber, "after")?;
     wait_for_health(&machine, MEETING, "200", "mesh", "ready")?;
     ensure!(behind_s(&machine)? == 0);
@@ -58,7 +54,7 @@ fn a_clock_that_stays_back_keeps_the_node_from_kubo_only_until_it_is_right() -> 
     let subscriber = kubo.subscribe(node::TOPIC)?;
     let (files, id) = heard_before(&machine, &subscriber)?;
 
-    clock.set_back(BACK_S)?;
+    clock.set_off_by(-BACK_S)?;
     let _node = files.simulate(clock.of(named(&machine, "behind")?)?)?;
     wait_for_health(&machine, LONGEST_WAIT + MEETING, "200", "mesh", "degraded: the clock is")?;
     wait_for_health(&machine, MEETING, "200", "mesh", "Kubo subscribers ignore this node")?;
@@ -70,7 +66,7 @@ fn a_clock_that_stays_back_keeps_the_node_from_kubo_only_until_it_is_right() -> 
     let heard = subscriber.wait_for("a line of the node", Duration::ZERO, is_line);
     ensure!(heard.is_err(), "Kubo hears a node whose numbers went back: then nobody has to wait for a clock");
 
-    clock.set_back(0)?;
+    clock.set_off_by(0)?;
     node::hear(&subscriber, "behind")?;
     wait_for_health(&machine, MEETING, "200", "mesh", "ready")?;
     ensure!(behind_s(&machine)? == 0);
@@ -85,38 +81,6 @@ fn heard_before(machine: &Namespace, subscriber: &Program) -> Result<(NodeFiles,
     node::hear(subscriber, "before")?;
     node.kill()?;
     Ok((files, id))
-}
-
-/// The wall clock of one program, off by as much as a file says.
-struct WrongClock {
-    folder: TempDir,
-}
-
-impl WrongClock {
-    fn new() -> Result<Self> {
-        Ok(Self { folder: TempDir::with_prefix("magpie-clock-").context("a folder for a clock")? })
-    }
-
-    /// Sets the clock back, from now on, by so many seconds from the true time. The program reads the file whenever it
-    /// looks at its clock, so the file is replaced in one step.
-    fn set_back(&self, seconds: u64) -> Result<()> {
-        let new = self.folder.path().join("new");
-        fs::write(&new, format!("-{seconds}"))
-            .and_then(|()| fs::rename(&new, self.file()))
-            .context("cannot set a clock")
-    }
-
-    /// Gives this program the clock.
-    fn of(&self, mut command: Command) -> Result<Command> {
-        command.env("LD_PRELOAD", needs::faketime()?);
-        command.env("FAKETIME_TIMESTAMP_FILE", self.file()).env("FAKETIME_NO_CACHE", "1");
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        Ok(command)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("offset")
-    }
 }
 
 /// The whole answer of a node's health port, in its namespace; nothing while nobody answers.
@@ -136,7 +100,7 @@ fn wait_for_health(namespace: &Namespace, timeout: Duration, status: &str, compo
 }
 
 /// How far the clock is behind, as the node's metrics say.
-fn behind_s(namespace: &Namespace) -> Result<u64> {
+fn behind_s(namespace: &Namespace) -> Result<i64> {
     let page = get(namespace, "/metrics")?;
     let value = page.lines().find_map(|line| line.strip_prefix("magpie_node_clock_behind_seconds "));
     value.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no clock_behind_seconds in\n{page}"))

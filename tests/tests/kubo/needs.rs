@@ -7,17 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// The source of the second stranger.
 const STRANGER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/stranger");
-/// Where Debian and Ubuntu put it on x86-64.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// Kubo.
 pub fn ipfs() -> Result<PathBuf> {
     existing(cache()?.join("kubo-0.43.1/bin/ipfs"))
-}
-
-/// The library that gives one process a clock of its own, where it is loaded first.
-pub fn faketime() -> Result<PathBuf> {
-    existing(PathBuf::from(FAKETIME))
 }
 
 /// A folder on a file system in memory.
