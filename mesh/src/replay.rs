@@ -22,9 +22,7 @@ const QUIET: Duration = Duration::from_secs(5);
 const QUIET_MAX: Duration = Duration::from_secs(30);
 /// Nodes that are dialled in one go, because nobody else can say what there is of them, or has it.
 const REACH: usize = 8;
-/// Peers with which no more are dialled. The others' frames come by way of these.
-const ENOUGH_PEERS: usize = 64;
-/// Peers with which nobody is dialled even for what only he has: it stays missing, and is told so.
+/// Peers with which nobody is dialled: what only he has stays missing, or what he has unconfirmed, and is told so.
 const MOST_PEERS: usize = 128;
 
 /// What is wanted.
@@ -371,9 +369,9 @@ impl Replay {
         let unheard = self.order.restless().filter(|node| !gaps.is_confirmed(node));
         let unheard: Vec<NodeId> = unheard.copied().collect();
         let orphaned: Vec<NodeId> = gaps.orphaned().copied().collect();
-        for (nodes, enough) in [(unheard, ENOUGH_PEERS), (orphaned, MOST_PEERS)] {
+        for nodes in [unheard, orphaned] {
             if !nodes.is_empty() {
-                self.mesh.reach(nodes, REACH, enough).await?;
+                self.mesh.reach(nodes, REACH, MOST_PEERS).await?;
             }
         }
         Ok(())
