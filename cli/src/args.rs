@@ -110,7 +110,7 @@ Examples:
   magpie sub co2 --connect /ip4/192.0.2.7/tcp/4710
 
 With --since, the last line on stderr says what came and what is missing. The exit code is 4 where data is known to be missing, or a node
-could not be asked what there is of it (\"not confirmed\"): a node that is off or out of reach. --count ends without that question.
+could not be asked what there is of it (\"not confirmed\"): it is off, out of reach, or more than 128 are meant. --count ends without that question.
 In JSON lines, the clock is \"redated\" where the node did not know the time and a later fix of its clock told it.")]
 pub struct SubArgs {
     /// What to listen to: city/area/node/quantity, with + for any level and # for all the rest. A quantity alone, such as

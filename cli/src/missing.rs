@@ -72,8 +72,9 @@ impl Missing {
         if !self.unconfirmed.is_empty() {
             let nodes = self.unconfirmed.len();
             words.push(format!(
-                "not confirmed: {} could not be asked itself ({}), so that more may be missing",
+                "not confirmed: {} could not be asked {} ({}), so that more may be missing",
                 count(nodes as u64, "node"),
+                if nodes == 1 { "itself" } else { "themselves" },
                 list(self.unconfirmed.iter().take(MAX_TOLD).cloned().collect(), nodes, "nodes")
             ));
         }
@@ -176,7 +177,12 @@ mod tests {
             ["not confirmed: 1 node could not be asked itself (seoul/jung/roof-1 ID), so that more may be missing"]
         );
         let many = nodes(1000).words().concat();
-        assert!(many.contains("1000 nodes") && many.contains(", and 980 nodes more)") && many.len() < 700, "{many}");
+        assert!(
+            many.contains("1000 nodes could not be asked themselves")
+                && many.contains(", and 980 nodes more)")
+                && many.len() < 700,
+            "{many}"
+        );
         assert!(nodes(1).passed_over().words().is_empty());
     }
 
