@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use reading::{ClockState, Frame, NodeId};
+use reading::{ClockState, Frame, NodeId, Verifier};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::retention::{MIN_REMOVED, forget_empty_runs, last_of_chunk, remove_some};
@@ -108,8 +108,8 @@ fn time_of(db: &Connection, run: &Run, key: i64) -> rusqlite::Result<Option<i64>
             .prepare_cached("SELECT bytes FROM frame WHERE key = ?")?
             .query_row([key], |row| row.get(0))
             .optional()?;
-        let bytes = bytes.and_then(|bytes| run.beginning.unpack(Run::seq(key), &bytes));
-        Ok(bytes.and_then(|bytes| Frame::verify(&bytes).ok()).map(|frame| frame.stamp()))
+        let unpacked = bytes.map(|bytes| run.beginning.unpack(Run::seq(key), &bytes, &mut Verifier::default()));
+        Ok(unpacked.and_then(Result::ok).map(|frame| frame.stamp()))
     };
     let Some(made) = stamp(key)? else { return Ok(None) };
     if made.clock != ClockState::UNKNOWN {

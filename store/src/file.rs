@@ -14,8 +14,8 @@ use crate::room::Room;
 
 /// "Mgpi", in the header of every store (SQLite's `application_id`).
 pub(crate) const APPLICATION_ID: u32 = 0x4d67_7069;
-/// The layout of the tables (SQLite's `user_version`).
-const LAYOUT: i64 = 1;
+/// The layout of the tables and of what is in them (SQLite's `user_version`). Rows of layout 1 have no checksum; they are read as they are.
+const LAYOUT: i64 = 2;
 /// Bytes of a page: the unit in which an append is written. See the measurements in the crate's
 /// documentation.
 pub(crate) const PAGE_BYTES: u64 = 512;
@@ -89,6 +89,11 @@ pub(crate) fn open(path: &Path) -> Result<OpenFile, StoreError> {
     // Under an exclusive lock SQLite keeps the log's index in memory: no third file, and a second opener is refused.
     // The transaction takes the lock now rather than at the first append.
     db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(failed("open"))?;
+    let layout: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("open"))?;
+    if layout < LAYOUT {
+        // An older program must not take rows for damaged that it does not know.
+        db.pragma_update(None, "user_version", LAYOUT).map_err(failed("open"))?;
+    }
     if let Outline::Store { bytes, suspicious } = outline
         && (suspicious || bytes <= CHECK_BYTES)
     {

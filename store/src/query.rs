@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
-use reading::{BootId, ClockState, Epoch, EpochRange, Frame, FrameError, FrameId, NodeId, Verifier};
+use reading::{BootId, ClockState, Epoch, EpochRange, Frame, FrameId, NodeId, Verifier};
 use rusqlite::{OptionalExtension, params};
 
 use crate::StoreError;
+use crate::packed::Damage;
 use crate::run::{MAX_SEQ, Run, count};
 use crate::store::Store;
 
@@ -98,7 +99,6 @@ impl Store {
         let (from, to) = seqs.into_inner();
         let mut batch = Batch { next_seq: to.saturating_add(1), ..Batch::default() };
         let Some(run) = self.run(node, epoch)?.filter(|_| from <= to && from <= MAX_SEQ) else { return Ok(batch) };
-        // The node's key is decoded once.
         let (mut bytes, mut verifier) = (0, Verifier::default());
         self.read(|| {
             let mut statement = self.file.db.prepare_cached(ROWS)?;
@@ -107,16 +107,16 @@ impl Store {
                 let seq = Run::seq(row.get(0)?);
                 // What is no blob is as damaged as a blob of the wrong bytes.
                 let packed = row.get_ref(1)?.as_blob().unwrap_or_default();
-                let unpacked = run.beginning.unpack(seq, packed).unwrap_or_default();
-                if bytes > 0 && bytes + unpacked.len() > max_bytes {
-                    (batch.more, batch.next_seq) = (true, seq);
-                    break;
-                }
-                bytes += unpacked.len();
-                let id = FrameId { node, epoch, seq };
-                match self.checked(id, verifier.verify(&unpacked)) {
-                    Some(frame) => batch.frames.push(frame),
-                    None => batch.damaged.push(id),
+                match self.undamaged(FrameId { node, epoch, seq }, run.beginning.unpack(seq, packed, &mut verifier)) {
+                    None => batch.damaged.push(FrameId { node, epoch, seq }),
+                    Some(frame) if bytes > 0 && bytes + frame.bytes().len() > max_bytes => {
+                        (batch.more, batch.next_seq) = (true, seq);
+                        break;
+                    }
+                    Some(frame) => {
+                        bytes += frame.bytes().len();
+                        batch.frames.push(frame);
+                    }
                 }
             }
             Ok(())
@@ -211,14 +211,13 @@ impl Store {
         }
     }
 
-    fn checked(&self, id: FrameId, verified: Result<Frame, FrameError>) -> Option<Frame> {
-        let problem = match verified {
-            Ok(frame) if frame.id() == id => return Some(frame),
-            Ok(frame) => format!("in its place is {}", frame.id()),
-            Err(error) => error.to_string(),
+    fn undamaged(&self, id: FrameId, unpacked: Result<Frame, Damage>) -> Option<Frame> {
+        let problem = match unpacked {
+            Ok(frame) => return Some(frame),
+            Err(damage) => damage,
         };
         self.damaged.set(self.damaged.get() + 1);
-        tracing::error!(frame = %id, store = %self.path.display(), problem, "stored frame is damaged");
+        tracing::error!(frame = %id, store = %self.path.display(), %problem, "stored frame is damaged");
         None
     }
 

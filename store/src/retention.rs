@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use reading::{Frame, Payload};
+use reading::{Payload, Verifier};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::file::PAGE_BYTES;
@@ -125,6 +125,7 @@ fn remove_announcements(db: &Connection, run: &Run, gone_to: u64) -> rusqlite::R
     let mut rows = statement.query(params![run.key(gone_to), run.key(MAX_SEQ)])?;
     let mut needed = MAX_SEQ;
     let mut any = false;
+    let mut verifier = Verifier::default();
     while let Some(row) = rows.next()? {
         let seq = Run::seq(row.get(0)?);
         if !any {
@@ -133,8 +134,8 @@ fn remove_announcements(db: &Connection, run: &Run, gone_to: u64) -> rusqlite::R
             any = true;
         }
         let bytes: Vec<u8> = row.get(1)?;
-        let frame = run.beginning.unpack(seq, &bytes).and_then(|bytes| Frame::verify(&bytes).ok());
-        if let Some(Ok(Payload::Readings(readings))) = frame.map(|frame| frame.payload()) {
+        let frame = run.beginning.unpack(seq, &bytes, &mut verifier);
+        if let Ok(Ok(Payload::Readings(readings))) = frame.map(|frame| frame.payload()) {
             needed = needed.min(readings.announcement);
         }
     }

@@ -62,7 +62,7 @@ fn a_store_of_a_newer_program_is_refused() {
     bytes[60..64].copy_from_slice(&7_u32.to_be_bytes());
     fs::write(folder.path(), &bytes).unwrap();
     let error = refusal(&folder.path());
-    assert!(error.to_string().contains("has layout 7, this program knows up to 1"), "{error}");
+    assert!(error.to_string().contains("has layout 7, this program knows up to 2"), "{error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod disk;
 mod faults;
 mod full_disk;
 mod handle;
+mod layout;
 mod million;
 mod model;
 mod power;
