@@ -11,8 +11,9 @@ use super::Since;
 use super::ranges::{Ranges, first_in_none};
 use crate::history::Summary;
 
-/// Numbers asked for at once: of usual frames, as many as one answer holds. So a second request can go out before the first is answered.
-const SPAN: u64 = 256;
+/// Numbers asked for at once: of frames of seven readings, as many as one answer holds. So a second request can go out before the first is
+/// answered.
+const SPAN: u64 = 300;
 /// Where a holder's answer was empty, the next request to it spans so many times more: it crosses any hole in a few steps.
 const SPAN_GROWTH: u64 = 16;
 /// Ranges that one peer lacks of one run, remembered; beyond, it is not asked for what lies below the last of them.
