@@ -16,7 +16,7 @@ demo: ## five simulated nodes and a live view; Ctrl-C ends it
 	@cargo run --locked -- demo
 
 # What fails soonest comes first. Every build and test names the whole workspace and all targets' features, so that the
-# dependencies are compiled once; the system tests also start what `build` made: magpie, and QEMU's chips.
+# dependencies are compiled once; the system tests also start what `build` made: magpie, and QEMU's chips. They show what they counted.
 test: ## everything that CI checks
 	$(STEP) "set up" tools/setup
 	$(STEP) "format" cargo fmt --all --check
@@ -30,7 +30,7 @@ test: ## everything that CI checks
 	$(STEP) "documentation" env RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 	$(STEP) "instruction counts" tools/count-instructions
 	$(STEP) "the Pi's binary" tools/build-static aarch64 target/pi/magpie
-	$(STEP) "system tests" env MAGPIE_PI_BINARY=$(CURDIR)/target/pi/magpie cargo test --locked --workspace --test '*'
+	$(STEP) "system tests" env MAGPIE_PI_BINARY=$(CURDIR)/target/pi/magpie cargo test --locked --workspace --test '*' -- --show-output
 	@echo "all checks passed"
 
 pi: ## the Raspberry Pi's binary, static: target/pi/magpie
