@@ -9,6 +9,8 @@ use reading::Epoch;
 pub(crate) struct Succession {
     runs: Vec<Epoch>,
     positions: BTreeMap<Epoch, usize>,
+    /// The run before each, as far as the node itself said.
+    before: BTreeMap<Epoch, Epoch>,
 }
 
 impl Succession {
@@ -35,10 +37,18 @@ impl Succession {
             return;
         }
         self.heard(next);
+        self.before.insert(next, previous);
         if !self.positions.contains_key(&previous) || self.position(&previous) > self.position(&next) {
-            self.runs.retain(|run| *run != previous);
+            // What came before it, by the node's word, comes with it.
+            let (mut chain, mut moved) = (Vec::new(), BTreeSet::from([next]));
+            let mut run = Some(previous);
+            while let Some(epoch) = run.filter(|epoch| moved.insert(*epoch)) {
+                chain.push(epoch);
+                run = self.before.get(&epoch).filter(|before| self.positions.contains_key(*before)).copied();
+            }
+            self.runs.retain(|run| *run == next || !moved.contains(run));
             let at = self.runs.iter().position(|run| *run == next).unwrap_or(self.runs.len());
-            self.runs.insert(at, previous);
+            self.runs.splice(at..at, chain.into_iter().rev());
             self.number();
         }
     }
@@ -80,6 +90,7 @@ impl Succession {
     /// Forgets all runs but these.
     pub(crate) fn keep(&mut self, runs: &BTreeSet<Epoch>) {
         self.runs.retain(|run| runs.contains(run));
+        self.before.retain(|run, _| runs.contains(run));
         self.number();
     }
 
@@ -146,6 +157,32 @@ mod tests {
         assert_eq!(told(&succession), "abcdehg");
         succession.keep(&runs("gb").into_iter().collect());
         assert_eq!(told(&succession), "bg");
+    }
+
+    /// Every order of these.
+    fn permutations(things: &[usize]) -> Vec<Vec<usize>> {
+        if things.is_empty() {
+            return vec![Vec::new()];
+        }
+        let first = |at: usize| {
+            let mut rest = things.to_vec();
+            let first = rest.remove(at);
+            permutations(&rest).into_iter().map(move |order| [&[first], &order[..]].concat())
+        };
+        (0..things.len()).flat_map(first).collect()
+    }
+
+    #[test]
+    fn the_nodes_words_make_one_order_in_whatever_order_they_come() {
+        let all = runs("abcde");
+        for heard in permutations(&[0, 1, 2, 3, 4]) {
+            for links in permutations(&[0, 1, 2, 3]) {
+                let mut succession = Succession::default();
+                heard.iter().for_each(|run| succession.heard(all[*run]));
+                links.iter().for_each(|link| succession.follows(all[*link], all[link + 1]));
+                assert_eq!(told(&succession), "abcde", "{heard:?}, {links:?}");
+            }
+        }
     }
 
     #[test]
