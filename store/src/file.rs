@@ -89,11 +89,7 @@ pub(crate) fn open(path: &Path) -> Result<OpenFile, StoreError> {
     // Under an exclusive lock SQLite keeps the log's index in memory: no third file, and a second opener is refused.
     // The transaction takes the lock now rather than at the first append.
     db.execute_batch("BEGIN IMMEDIATE; COMMIT").map_err(failed("open"))?;
-    let layout: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed("open"))?;
-    if layout < LAYOUT {
-        // An older program must not take rows for damaged that it does not know.
-        db.pragma_update(None, "user_version", LAYOUT).map_err(failed("open"))?;
-    }
+    raise_layout(&db, path).map_err(failed("open"))?;
     if let Outline::Store { bytes, suspicious } = outline
         && (suspicious || bytes <= CHECK_BYTES)
     {
@@ -246,6 +242,18 @@ fn check(db: &Connection, path: &Path) -> Result<(), StoreError> {
         .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
         .map_err(|error| StoreError::sqlite(path, "check", &error))?;
     if found == "ok" { Ok(()) } else { Err(torn(path, found.trim().lines().last().unwrap_or("unknown"))) }
+}
+
+/// Says in a store of an older layout that there is something newer in it: an older program must not take rows for damaged that it does not know.
+/// Where the disk is full that waits for another time, since such a store can still be read.
+fn raise_layout(db: &Connection, path: &Path) -> rusqlite::Result<()> {
+    let layout: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if layout < LAYOUT
+        && let Err(error) = db.pragma_update(None, "user_version", LAYOUT)
+    {
+        tracing::warn!(%error, store = %path.display(), "the layout cannot be raised to {LAYOUT} yet");
+    }
+    Ok(())
 }
 
 fn torn(path: &Path, problem: &str) -> StoreError {

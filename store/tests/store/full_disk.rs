@@ -64,7 +64,7 @@ impl Drop for Card {
 }
 
 /// Takes all room that is left, to the last block.
-fn fill_up(ballast: &Path) {
+pub fn fill_up(ballast: &Path) {
     let mut file = std::fs::File::create(ballast).unwrap();
     for bytes in [1 << 20, 1 << 16, 1 << 12, 1 << 9] {
         while file.write_all(&vec![1; bytes]).is_ok() {}

@@ -1,67 +1,70 @@
 //! A store that an earlier program wrote.
 
-use rusqlite::{Connection, params};
-use store::Store;
+use std::fs;
+use std::path::Path;
 
+use rusqlite::Connection;
+use store::{Options, Store};
+
+use crate::full_disk::{SmallDisk, fill_up};
 use crate::{Folder, Node};
 
-/// Marks of rows with a checksum, and what they are without one.
-const CHECKED: u8 = 2;
+/// As a node wrote it whose rows had no checksums.
+const LAYOUT_1: &[u8] = include_bytes!("layout1.db");
+const FRAMES: usize = 39;
 
-/// Makes what a store has look as layout 1 has it: no checksums.
-fn age(folder: &Folder) {
-    let db = Connection::open(folder.path()).unwrap();
-    for table in ["frame", "announcement"] {
-        let mut rows = db.prepare(&format!("SELECT key, bytes FROM {table}")).unwrap();
-        let rows: Vec<(i64, Vec<u8>)> =
-            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
-        for (key, bytes) in rows {
-            let old = [&[bytes[0] - CHECKED], &bytes[5..]].concat();
-            db.execute(&format!("UPDATE {table} SET bytes = ? WHERE key = ?"), params![old, key]).unwrap();
-        }
-    }
-    db.pragma_update(None, "user_version", 1).unwrap();
-}
-
-fn layout(folder: &Folder) -> i64 {
-    let db = Connection::open(folder.path()).unwrap();
+fn layout(path: &Path) -> i64 {
+    let db = Connection::open(path).unwrap();
     db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
 }
 
-fn all(store: &Store, node: &Node) -> (usize, usize) {
-    let batch = store.range(node.author.node(), node.author.epoch(), 1..=1000, usize::MAX).unwrap();
-    (batch.frames.len(), batch.damaged.len())
+/// How many frames the store gives, and how many it says are damaged.
+fn all(store: &Store) -> (usize, usize) {
+    let (mut frames, mut damaged) = (0, 0);
+    for node in store.nodes().unwrap() {
+        for run in store.epochs(node).unwrap() {
+            let batch = store.range(node, run.epoch, 1..=u64::MAX, usize::MAX).unwrap();
+            (frames, damaged) = (frames + batch.frames.len(), damaged + batch.damaged.len());
+        }
+    }
+    (frames, damaged)
 }
 
 #[test]
-fn its_frames_are_all_there_and_those_that_come_have_checksums() {
-    let (folder, mut node) = (Folder::new(), Node::new(1, 1));
-    let frames = node.frames(20);
+fn its_frames_are_all_there_and_more_can_come() {
+    let folder = Folder::new();
+    fs::write(folder.path(), LAYOUT_1).unwrap();
+    assert_eq!(layout(&folder.path()), 1);
     let mut store = folder.open();
-    store.append(&frames[..10]).unwrap();
+    assert_eq!(all(&store), (FRAMES, 0));
+    store.append(&Node::new(1, 1).frames(10)).unwrap();
     store.close().unwrap();
-    age(&folder);
-    let mut store = folder.open();
-    assert_eq!(all(&store, &node), (10, 0));
-    store.append(&frames[10..]).unwrap();
-    assert_eq!(all(&store, &node), (20, 0));
-    store.close().unwrap();
-    assert_eq!(layout(&folder), 2, "an older program is told that there is something newer");
-    let store = folder.open();
-    let batch = store.range(node.author.node(), node.author.epoch(), 1..=1000, usize::MAX).unwrap();
-    assert_eq!(batch.frames, frames);
+    assert_eq!(layout(&folder.path()), 2, "an older program is told that there is something newer");
+    assert_eq!(all(&folder.open()), (FRAMES + 10, 0));
 }
 
 #[test]
 fn a_damaged_frame_without_checksum_is_found_by_its_signature() {
-    let (folder, mut node) = (Folder::new(), Node::new(1, 1));
-    let mut store = folder.open();
-    store.append(&node.frames(10)).unwrap();
-    store.close().unwrap();
-    age(&folder);
+    let folder = Folder::new();
+    fs::write(folder.path(), LAYOUT_1).unwrap();
     let db = Connection::open(folder.path()).unwrap();
     let flip = "UPDATE frame SET bytes = substr(bytes, 1, 20) || x'ff' || substr(bytes, 22) WHERE key & 0xff = 5";
     assert_eq!(db.execute(flip, []).unwrap(), 1);
     drop(db);
-    assert_eq!(all(&folder.open(), &node), (9, 1));
+    assert_eq!(all(&folder.open()), (FRAMES - 1, 1));
+}
+
+#[test]
+fn it_can_be_read_where_the_disk_is_full() {
+    let disk = SmallDisk::new(64);
+    let path = disk.path().join("frames.db");
+    fs::write(&path, LAYOUT_1).unwrap();
+    let ballast = disk.path().join("ballast");
+    fill_up(&ballast);
+    let store = Store::open(&path, Options::default()).unwrap();
+    assert_eq!(all(&store), (FRAMES, 0));
+    drop(store);
+    fs::remove_file(&ballast).unwrap();
+    drop(Store::open(&path, Options::default()).unwrap());
+    assert_eq!(layout(&path), 2);
 }
