@@ -69,6 +69,6 @@ fn a_million_frames_are_opened_quickly_and_served_in_little_memory() {
     }
     assert_eq!(read, FRAMES);
     let rate = FRAMES as f64 / (worked() - start).as_secs_f64();
-    println!("served {rate:.0} a second of processor time, each verified; {before} KiB before, {highest} KiB at most");
+    println!("served {rate:.0} a second of processor time, each checked; {before} KiB before, {highest} KiB at most");
     assert!(highest < before + 4 * 1024, "{before} KiB before, {highest} KiB while it served");
 }
