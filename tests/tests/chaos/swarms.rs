@@ -22,12 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(240);
 fn fifty_nodes_through_churn_a_partition_slow_links_wrong_clocks_and_kill() -> Result<()> {
     let seed = std::env::var("MAGPIE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now_us);
     println!("MAGPIE_SEED={seed}");
+    let began = Instant::now();
     let mut city = City::new(seed)?;
+    println!("{:.1?} until all were started", began.elapsed());
     city.follow("east, from the beginning", 0, Since::Beginning)?;
     city.follow("west, from the beginning", 1, Since::Beginning)?;
     let hour_ago_us = i64::try_from(now_us())? - 3_600_000_000;
     city.follow("behind a slow link, since an hour ago", 2, Since::Time { time_us: hour_ago_us })?;
     city.all_are_heard(PATIENCE)?;
+    println!("{:.1?} until all were heard", began.elapsed());
 
     let (began, plan) = (Instant::now(), city.plan());
     for (at, event) in plan {

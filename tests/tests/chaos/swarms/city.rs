@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mesh::{ANSWER_BYTES, Config, Events, Mesh, Since};
 use prometheus_client::registry::Registry;
-use reading::{NodeId, NodeKey, Payload};
+use reading::{Epoch, NodeId, NodeKey, Payload};
 use tests::netns::{Namespace, Switch};
 use tokio::runtime::{Builder, Runtime};
 
@@ -104,12 +104,15 @@ impl City {
     }
 
     /// Waits until every follower has heard every node.
-    pub(super) fn all_are_heard(&self, patience: Duration) -> Result<()> {
+    pub(super) fn all_are_heard(&mut self, patience: Duration) -> Result<()> {
         let nodes = |follower: &Follower| {
             follower.notes().frames.keys().map(|(node, _)| *node).collect::<BTreeSet<NodeId>>().len()
         };
         let began = Instant::now();
         while !self.followers.iter().all(|follower| nodes(follower) == NODES) {
+            for (number, inmate) in self.inmates.iter_mut().enumerate() {
+                inmate.check().with_context(|| format!("node n{number}"))?;
+            }
             let heard: Vec<usize> = self.followers.iter().map(nodes).collect();
             ensure!(began.elapsed() < patience, "of {NODES} nodes the followers have heard {heard:?}");
             thread::sleep(LOOK);
@@ -155,12 +158,13 @@ impl City {
         }
     }
 
-    /// Asks every node what it has stored, and waits until every follower has had all of that, each frame once and in order.
+    /// Asks every node what it has stored, and waits until every follower has had all of that, each frame once and in order. Nobody has had
+    /// what a node then lost: a frame is stored before it is published, and neither an end nor kill -9 costs one.
     pub(super) fn everybody_has_everything_once(&self, patience: Duration) -> Result<String> {
         let began = Instant::now();
         let runtime = &self.runtimes[0];
         let asking = runtime.spawn(everything_stored(patience));
-        let wanted = runtime.block_on(asking)??;
+        let Stored { frames: wanted, ended } = runtime.block_on(asking)??;
         let count: usize = wanted.values().map(BTreeSet::len).sum();
         let mut told = format!("{NODES} nodes, {} runs, {count} frames stored", wanted.len());
         for follower in &self.followers {
@@ -186,6 +190,8 @@ impl City {
                 notes.events_lost,
             );
             ensure!(notes.twice.is_empty(), "{}: more than once: {:?}", follower.name, notes.twice);
+            let lost = notes.lost(&ended, &wanted);
+            ensure!(lost.is_empty(), "{}: had what is not stored any more: {lost:?}", follower.name);
             ensure!(notes.disordered.is_empty(), "{}: out of order: {:?}", follower.name, notes.disordered);
             // Two answers of each node may be on their way when the limit is reached.
             ensure!(notes.held_bytes <= ORDER.bytes + 32 * ANSWER_BYTES, "{}: {}", follower.name, notes.held_bytes);
@@ -196,15 +202,23 @@ impl City {
     }
 }
 
+/// What the nodes have stored of their own.
+struct Stored {
+    frames: Frames,
+    /// Every run but each node's last.
+    ended: BTreeSet<(NodeId, Epoch)>,
+}
+
 /// What each node says that it has stored of its own: every run, without holes.
-async fn everything_stored(patience: Duration) -> Result<Frames> {
+async fn everything_stored(patience: Duration) -> Result<Stored> {
     let connect = (0..NODES).map(address).collect();
     let selector = format!("{}/#", tests::magpie::PLACE).parse()?;
     let config = Config { connect, interest: vec![selector], ..Config::new(NodeKey::from_seed([99; 32])) };
     let (mesh, events) = mesh::start(config, &mut Registry::default()).await?;
     let heard = tokio::spawn(listen(events));
     let deadline = Instant::now() + patience;
-    let (mut stored, mut told, mut refused) = (Frames::new(), BTreeSet::new(), BTreeMap::new());
+    let mut stored = Stored { frames: Frames::new(), ended: BTreeSet::new() };
+    let (mut told, mut refused) = (BTreeSet::new(), BTreeMap::new());
     while told.len() < NODES {
         ensure!(Instant::now() < deadline, "only {} have told what they have; of the others {refused:?}", told.len());
         for announcement in mesh.nodes().await? {
@@ -223,8 +237,10 @@ async fn everything_stored(patience: Duration) -> Result<Frames> {
             refused.remove(&about.place.to_string());
             for run in &summary.runs {
                 ensure!(run.first_seq == 1 && run.frames == run.last_seq, "{} has holes: {run:?}", about.place);
-                stored.insert((node, run.epoch), (1..=run.last_seq).collect());
+                stored.frames.insert((node, run.epoch), (1..=run.last_seq).collect());
             }
+            let earlier = summary.runs.iter().rev().skip(1);
+            stored.ended.extend(earlier.map(|run| (node, run.epoch)));
             told.insert(node);
         }
         tokio::time::sleep(LOOK).await;

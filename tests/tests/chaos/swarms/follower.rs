@@ -130,12 +130,13 @@ impl Notes {
 
     /// What of `wanted` did not come.
     pub(super) fn lacks(&self, wanted: &Frames) -> Frames {
-        let none = BTreeSet::new();
-        let lacks = wanted.iter().map(|(run, seqs)| {
-            let came = self.frames.get(run).unwrap_or(&none);
-            (*run, seqs.difference(came).copied().collect::<BTreeSet<u64>>())
-        });
-        lacks.filter(|(_, seqs)| !seqs.is_empty()).collect()
+        without(wanted, &self.frames)
+    }
+
+    /// What came of these runs, which have ended, and their nodes have not stored.
+    pub(super) fn lost(&self, ended: &BTreeSet<(NodeId, Epoch)>, stored: &Frames) -> Frames {
+        let came = self.frames.iter().filter(|(run, _)| ended.contains(run));
+        without(&came.map(|(run, seqs)| (*run, seqs.clone())).collect(), stored)
     }
 
     /// For whoever has to find out why.
@@ -148,4 +149,14 @@ impl Notes {
         }
         text
     }
+}
+
+/// What of some frames is not among others.
+fn without(frames: &Frames, others: &Frames) -> Frames {
+    let none = BTreeSet::new();
+    let rest = frames.iter().map(|(run, seqs)| {
+        let others = others.get(run).unwrap_or(&none);
+        (*run, seqs.difference(others).copied().collect::<BTreeSet<u64>>())
+    });
+    rest.filter(|(_, seqs)| !seqs.is_empty()).collect()
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use node::{Config, DialAddress, ListenAddress, Node};
 use reading::Label;
 use service::Program as Tasks;
@@ -61,6 +61,15 @@ impl Inmate {
             anyhow::Ok((stop, ended))
         });
         self.running = Some(self.runtime.block_on(starting)??);
+        Ok(())
+    }
+
+    /// An error where it has ended by itself, which no node may.
+    pub(super) fn check(&mut self) -> Result<()> {
+        if let Some((_, ended)) = self.running.take_if(|(_, ended)| ended.is_finished()) {
+            self.runtime.block_on(ended)??;
+            bail!("it ended by itself");
+        }
         Ok(())
     }
 
