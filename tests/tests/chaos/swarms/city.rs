@@ -15,11 +15,11 @@ use tests::netns::{Namespace, Switch};
 use tokio::runtime::{Builder, Runtime};
 
 use super::follower::{Follower, Frames, ORDER};
-use super::member::{Inmate, Outmate};
+use super::member::{ProcessNode, TaskNode};
 
-const INMATES: usize = 45;
-const OUTMATES: [&str; 5] = ["p45", "p46", "p47", "p48", "p49"];
-const NODES: usize = INMATES + OUTMATES.len();
+const IN_THIS_PROCESS: usize = 45;
+const PROCESSES: [&str; 5] = ["p45", "p46", "p47", "p48", "p49"];
+const NODES: usize = IN_THIS_PROCESS + PROCESSES.len();
 /// 20 % of them are stopped and started again.
 const CHURN: usize = NODES / 5;
 /// Whom everybody dials, one in each half.
@@ -50,8 +50,8 @@ pub(super) enum Event {
 
 pub(super) struct City {
     random: Random,
-    inmates: Vec<Inmate>,
-    outmates: Vec<Outmate>,
+    tasks: Vec<TaskNode>,
+    processes: Vec<ProcessNode>,
     followers: Vec<Follower>,
     runtimes: Vec<Arc<Runtime>>,
     networks: Vec<Arc<Namespace>>,
@@ -71,26 +71,26 @@ impl City {
         switch.set_rate(SLOW, "1mbit")?;
         let mut city = Self {
             random: Random(seed),
-            inmates: Vec::new(),
-            outmates: Vec::new(),
+            tasks: Vec::new(),
+            processes: Vec::new(),
             followers: Vec::new(),
             runtimes,
             networks,
             switch,
         };
-        for number in 0..INMATES {
+        for number in 0..IN_THIS_PROCESS {
             let runtime = city.runtimes[number % 2].clone();
-            let mut inmate = Inmate::new(&format!("n{number}"), &address(number), &hubs(number), runtime)?;
-            inmate.start()?;
-            city.inmates.push(inmate);
+            let mut node = TaskNode::new(&format!("n{number}"), &address(number), &hubs(number), runtime)?;
+            node.start()?;
+            city.tasks.push(node);
         }
-        for (number, name) in (INMATES..).zip(OUTMATES) {
+        for (number, name) in (IN_THIS_PROCESS..).zip(PROCESSES) {
             let network = city.networks[number % 2].clone();
-            let mut outmate = Outmate::new(name, address(number), hubs(number), network)?;
+            let mut node = ProcessNode::new(name, address(number), hubs(number), network)?;
             // One has no idea of the time.
-            let off = if number == INMATES { 60 - i64::try_from(super::now_us() / 1_000_000)? } else { 0 };
-            outmate.start(off)?;
-            city.outmates.push(outmate);
+            let off = if number == IN_THIS_PROCESS { 60 - i64::try_from(super::now_us() / 1_000_000)? } else { 0 };
+            node.start(off)?;
+            city.processes.push(node);
         }
         Ok(city)
     }
@@ -110,8 +110,8 @@ impl City {
         };
         let began = Instant::now();
         while !self.followers.iter().all(|follower| nodes(follower) == NODES) {
-            for (number, inmate) in self.inmates.iter_mut().enumerate() {
-                inmate.check().with_context(|| format!("node n{number}"))?;
+            for (number, node) in self.tasks.iter_mut().enumerate() {
+                node.check().with_context(|| format!("node n{number}"))?;
             }
             let heard: Vec<usize> = self.followers.iter().map(nodes).collect();
             ensure!(began.elapsed() < patience, "of {NODES} nodes the followers have heard {heard:?}");
@@ -123,14 +123,14 @@ impl City {
     /// What happens, and when.
     pub(super) fn plan(&mut self) -> Vec<(Duration, Event)> {
         let mut plan = Vec::new();
-        let mut churned: Vec<usize> = (0..INMATES).collect();
+        let mut churned: Vec<usize> = (0..IN_THIS_PROCESS).collect();
         for _ in 0..CHURN {
             let number = churned.swap_remove(self.random.below(churned.len()));
             let stop = self.random.between(0.0, 20.0);
             plan.push((stop, Event::Stop(number)));
             plan.push((stop + self.random.between(2.0, 8.0), Event::Start(number)));
         }
-        for number in 0..OUTMATES.len() {
+        for number in 0..PROCESSES.len() {
             let kill = self.random.between(0.0, 22.0);
             plan.push((kill, Event::Kill(number)));
             // Never back: a node that wakes in its own past waits a minute for a time server, and is tested elsewhere.
@@ -147,10 +147,10 @@ impl City {
 
     pub(super) fn happens(&mut self, event: Event) -> Result<()> {
         match event {
-            Event::Stop(number) => self.inmates[number].stop(),
-            Event::Start(number) => self.inmates[number].start(),
-            Event::Kill(number) => self.outmates[number].kill(),
-            Event::Revive(number, off) => self.outmates[number].start(off),
+            Event::Stop(number) => self.tasks[number].stop(),
+            Event::Start(number) => self.tasks[number].start(),
+            Event::Kill(number) => self.processes[number].kill(),
+            Event::Revive(number, off) => self.processes[number].start(off),
             Event::CutInTwo => self.switch.set_plugged(EAST, false),
             Event::Join => self.switch.set_plugged(EAST, true),
             Event::SlowWest => self.networks[1].set_rate("eth0", Some("1mbit")),

@@ -22,7 +22,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVAL_TEXT: &str = "5s";
 
 /// A node in this process.
-pub(super) struct Inmate {
+pub(super) struct TaskNode {
     config: Config,
     runtime: Arc<Runtime>,
     running: Option<(CancellationToken, JoinHandle<Result<(), service::Ended>>)>,
@@ -30,7 +30,7 @@ pub(super) struct Inmate {
     _memory: TempDir,
 }
 
-impl Inmate {
+impl TaskNode {
     pub(super) fn new(name: &str, listen: &str, connect: &[String], runtime: Arc<Runtime>) -> Result<Self> {
         let [card, memory] = [TempDir::new_in("/dev/shm")?, TempDir::new_in("/dev/shm")?];
         let (city, area) = PLACE.split_once('/').context("city and area")?;
@@ -84,14 +84,14 @@ impl Inmate {
 }
 
 /// A node in a process of its own: the binary that ships.
-pub(super) struct Outmate {
+pub(super) struct ProcessNode {
     files: NodeFiles,
     network: Arc<Namespace>,
     clock: WrongClock,
     running: Option<Program>,
 }
 
-impl Outmate {
+impl ProcessNode {
     pub(super) fn new(
         name: &'static str,
         listen: String,
