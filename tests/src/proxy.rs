@@ -39,6 +39,8 @@ impl Proxy {
         let (sender, ready) = sync_channel(1);
         thread::spawn(move || {
             let listening = network.enter().and_then(|()| TcpListener::bind(listen).context("cannot listen"));
+            // This thread never ends, and a namespace goes when nobody holds it.
+            drop(network);
             let (told, listener) = match listening {
                 Ok(listener) => (Ok(()), Some(listener)),
                 Err(error) => (Err(error), None),
